@@ -1,0 +1,1 @@
+//! Layer 2: Engine.IO at run time; usable without Socket.IO.

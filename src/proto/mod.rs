@@ -1,0 +1,8 @@
+//! Layer 1, bytes in, values out: pure protocol code without clock, lock, task or socket; time is an argument.
+
+pub mod encoded;
+pub mod engineio;
+pub mod frame;
+pub mod socketio;
+
+pub use encoded::EncodedMessage;

@@ -1,0 +1,1 @@
+//! Layer 3: Socket.IO at run time.
