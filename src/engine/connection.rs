@@ -282,6 +282,12 @@ impl State {
         Wakes([self.driver.take(), self.get.take(), self.post.take()])
     }
 
+    /// Whether bytes may have arrived that a request must not overtake: a WebSocket probes, or the session's end is
+    /// not yet told to all.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.finished && (self.session.probe().is_some() || self.session.is_closed())
+    }
+
     /// The wakers of the requests that wait.
     pub(crate) fn take_requests(&mut self) -> [Option<Waker>; 2] {
         [self.get.take(), self.post.take()]

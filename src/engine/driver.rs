@@ -420,8 +420,8 @@ impl<H: EngineHandler> Driver<H> {
         }
         // A socket that is full wakes us when it has room again, and is then given the rest.
         let writes_by = match &mut self.link {
-            Link::Open(via, socket) if socket.queue().is_empty() => Some(*via),
-            _ => None,
+            Link::Open(via, socket) => socket.queue().is_empty().then_some(*via),
+            Link::None | Link::Upgrading(..) => None,
         };
         let takes_body = self.client.is_some() && self.body.is_none() && !self.paused;
         let mut state = self.connection.state();

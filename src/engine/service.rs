@@ -340,8 +340,9 @@ where
         }
         bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
-    let text = ByteString::try_from(bytes.freeze());
-    Ok(text.unwrap_or_else(|error| error.into_inner_lossy()))
+    let bytes = bytes.freeze();
+    let lossy = |_| ByteString::from(String::from_utf8_lossy(&bytes).into_owned());
+    Ok(ByteString::try_from(bytes.clone()).unwrap_or_else(lossy))
 }
 
 async fn drain<B: Body + Unpin>(mut body: B) {

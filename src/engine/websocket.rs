@@ -22,12 +22,14 @@ pub(crate) struct WebSocket {
     written: usize,
     /// Bytes of the replies already written; while not 0, nothing else may leave.
     replied: usize,
+    /// A close frame is to follow what is queued.
+    close_after: bool,
 }
 
 impl WebSocket {
     pub(crate) fn new(io: Io, max_message_size: usize) -> WebSocket {
         let reader = WebSocketReader::new(max_message_size);
-        WebSocket { io, reader, queue: VecDeque::new(), written: 0, replied: 0 }
+        WebSocket { io, reader, queue: VecDeque::new(), written: 0, replied: 0, close_after: false }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
@@ -45,7 +47,7 @@ impl WebSocket {
 
     /// Puts a close frame (empty, as all of Node's) behind what is queued.
     pub(crate) fn queue_close(&mut self) {
-        self.queue.push_back(Arc::new(EncodedMessage::raw_frames(frame::close_frame(None))));
+        self.close_after = true;
     }
 
     /// Drops what is queued; `false` when a message was written in part, so that no frame can follow any more.
@@ -64,7 +66,11 @@ impl WebSocket {
                 ready!(self.poll_write_replies(cx))?;
             }
             if self.queue.is_empty() {
-                return Pin::new(&mut self.io).poll_flush(cx);
+                if !std::mem::take(&mut self.close_after) {
+                    return Pin::new(&mut self.io).poll_flush(cx);
+                }
+                self.reader.replies().extend_from_slice(&frame::close_frame(None));
+                continue;
             }
             *written += ready!(self.poll_write_messages(cx))?;
         }

@@ -22,4 +22,9 @@ impl EngineQuery {
     pub fn parse(_query: &str) -> EngineQuery {
         todo!()
     }
+
+    /// The protocol revision asked for: exactly `4` is 4, anything else (missing, too) is 3.
+    pub fn protocol(&self) -> u8 {
+        if self.eio.as_deref() == Some("4") { 4 } else { 3 }
+    }
 }

@@ -16,6 +16,25 @@ pub enum TransportKind {
     WebSocket,
 }
 
+impl TransportKind {
+    /// The transport's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TransportKind::Polling => "polling",
+            TransportKind::WebSocket => "websocket",
+        }
+    }
+
+    /// The transport with this name, exactly as written on the wire.
+    pub fn from_name(name: &str) -> Option<TransportKind> {
+        match name {
+            "polling" => Some(TransportKind::Polling),
+            "websocket" => Some(TransportKind::WebSocket),
+            _ => None,
+        }
+    }
+}
+
 /// The two kinds of requests of HTTP long-polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PollMethod {
@@ -151,6 +170,15 @@ impl Session {
         todo!()
     }
 
+    /// Whether a GET or POST is open.
+    pub fn is_open_request(&self, method: PollMethod) -> bool {
+        todo!()
+    }
+    /// Whether `poll_transmit` would give something.
+    pub fn can_transmit(&self, via: Via) -> bool {
+        todo!()
+    }
+
     // B  the world speaks
     /// A packet came; gives the message to hand to the application, if it is one.
     pub fn handle_packet(&mut self, now: Instant, via: Via, packet: Packet) -> Option<Message> {
@@ -195,11 +223,11 @@ impl Session {
     }
 
     // C  the application speaks
-    pub fn send(&mut self, now: Instant, message: Arc<EncodedMessage>) -> Result<(), SendError> {
+    pub fn send(&mut self, message: Arc<EncodedMessage>) -> Result<(), SendError> {
         todo!()
     }
     /// Accepts only if `is_writable`; says whether it did.
-    pub fn send_volatile(&mut self, now: Instant, message: Arc<EncodedMessage>) -> bool {
+    pub fn send_volatile(&mut self, message: Arc<EncodedMessage>) -> bool {
         todo!()
     }
     /// Closes gracefully: what was accepted still leaves.
