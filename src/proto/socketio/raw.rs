@@ -14,16 +14,25 @@ use super::{Payload, javascript};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawArgs {
     payload: Payload,
+    /// Arguments left out at the front.
+    skipped: usize,
 }
 
 impl RawArgs {
     pub(super) fn new(payload: Payload) -> RawArgs {
-        RawArgs { payload }
+        RawArgs { payload, skipped: 0 }
+    }
+
+    /// The same without the first `count` arguments.
+    #[must_use]
+    pub fn skip(mut self, count: usize) -> RawArgs {
+        self.skipped = self.skipped.saturating_add(count).min(self.payload.arg_count());
+        self
     }
 
     /// How many arguments there are.
     pub fn len(&self) -> usize {
-        self.payload.arg_count()
+        self.payload.arg_count() - self.skipped
     }
 
     /// Whether there are none.
@@ -39,7 +48,7 @@ impl Serialize for RawArgs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut arguments = serializer.serialize_tuple_struct(TOKEN, self.len())?;
         let attachments = self.payload.attachments();
-        for argument in self.payload.raw_arguments() {
+        for argument in self.payload.raw_arguments().skip(self.skipped) {
             let json = javascript::normalize(argument);
             if attachments.is_empty() {
                 let json: &RawValue = serde_json::from_str(&json).map_err(S::Error::custom)?;
