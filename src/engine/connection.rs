@@ -377,7 +377,11 @@ impl OpenRequest {
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         if self.open {
-            self.connection.change(|session| session.handle_lost(now(), Via::Polling, Loss::Failed));
+            let method = self.method;
+            self.connection.change(|session| {
+                session.handle_request_end(now(), method);
+                session.handle_lost(now(), Via::Polling, Loss::Failed);
+            });
         }
     }
 }
@@ -388,7 +392,7 @@ impl Connection {
         let mut messages = VecDeque::new();
         let wakes = {
             let mut state = self.state.lock();
-            state.session.poll_transmit(Via::Polling, &mut messages);
+            state.session.poll_transmit(now(), Via::Polling, &mut messages);
             if messages.is_empty() && !state.session.is_closed() {
                 state.get = Some(cx.waker().clone());
                 return Poll::Pending;

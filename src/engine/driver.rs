@@ -281,7 +281,7 @@ impl<H: EngineHandler> Driver<H> {
         let via = *via;
         loop {
             if socket.queue().is_empty() {
-                self.connection.state().session.poll_transmit(via, socket.queue());
+                self.connection.state().session.poll_transmit(now(), via, socket.queue());
             }
             let had = !socket.queue().is_empty();
             let mut written = 0;
@@ -384,7 +384,7 @@ impl<H: EngineHandler> Driver<H> {
 
     fn take_leave(&mut self, mut socket: WebSocket, reason: CloseReason) {
         if reason == CloseReason::ForcedClose {
-            self.connection.state().session.poll_transmit(Via::WebSocket, socket.queue());
+            self.connection.state().session.poll_transmit(now(), Via::WebSocket, socket.queue());
         } else if !socket.clear() {
             // A message was cut: no frame can follow.
             return;

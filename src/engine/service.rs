@@ -120,7 +120,7 @@ impl<H: EngineHandler> Engine<H> {
             let mut messages = std::collections::VecDeque::new();
             // The handshake is the session's first GET: it cannot overlap, and finds the open packet.
             if session.handle_request(now(), PollMethod::Get).is_ok() {
-                session.poll_transmit(crate::proto::engineio::Via::Polling, &mut messages);
+                session.poll_transmit(now(), crate::proto::engineio::Via::Polling, &mut messages);
                 session.handle_request_end(now(), PollMethod::Get);
             }
             let bytes = messages.iter().map(|message| message.len()).sum();
