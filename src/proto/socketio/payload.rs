@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::write_arguments;
@@ -140,12 +141,11 @@ impl Payload {
 
     /// The name of the event; `None` if this is no event's data.
     pub fn event_name(&self) -> Option<EventName<'_>> {
-        let text = self.readable();
-        let Shape::Event { name_start, name_end } = text.layout.shape else { return None };
-        let name = &text.json[name_start..name_end];
+        let Shape::Event { name_start, name_end } = self.text.layout.shape else { return None };
+        let name = &self.text.json[name_start..name_end];
         Some(match name.as_bytes()[0] {
             b'"' => EventName::Text(event_text(name)),
-            _ => EventName::Number(name.parse().unwrap_or(f64::INFINITY)),
+            _ => EventName::Number(javascript::number(name)),
         })
     }
 
@@ -198,10 +198,8 @@ impl Payload {
         let mut layout = self.text.layout;
         layout.args_start = if layout.arg_count == 0 { start } else { layout.args_start };
         layout.arg_count += 1;
-        let mut payload = Payload::written(out, layout, Attachments::default());
-        payload.attachments.clone_from(&self.attachments);
-        payload.readable = self.readable.as_ref().and_then(|_| payload.text.readable());
-        Ok(payload)
+        let json = String::from_utf8(out).expect("serializers write UTF-8").into();
+        Ok(Payload::from_parts(json, layout, self.attachments.clone()))
     }
 
     /// The text of each argument, as it was received.
@@ -225,20 +223,28 @@ impl Payload {
     }
 
     pub(super) fn from_parts(json: ByteString, layout: Layout, attachments: Vec<Bytes>) -> Payload {
-        Payload { text: Text { json, layout }, attachments, readable: None }
+        let text = Text { json, layout };
+        // Only raw arguments bring escapes with them which serde_json cannot read.
+        let may_be_unreadable = memmem::find(text.json.as_bytes(), b"\\u").is_some();
+        let readable = if may_be_unreadable { text.readable() } else { None };
+        Payload { text, attachments, readable }
     }
 
     fn received(json: ByteString, expected: Expected) -> Option<Payload> {
         let (layout, unreadable) = Layout::find(&json, expected)?;
         let text = Text { json, layout };
-        let readable = if unreadable { Some(text.readable()?) } else { None };
+        let readable = if unreadable { text.readable() } else { None };
         Some(Payload { text, attachments: Vec::new(), readable })
     }
 }
 
 /// What the data of a packet must be.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Expected {
+    /// Any value.
+    Any,
+    /// An array which is not empty.
+    AnyEvent,
     Event,
     List,
     Object,
@@ -252,28 +258,34 @@ impl Text {
         RawArguments { json: &self.json[..end], at: args_start, left: arg_count }
     }
 
-    /// The same text with everything replaced that serde_json cannot read.
+    /// The same text with everything replaced that serde_json cannot read; `None` if there is nothing.
     fn readable(&self) -> Option<Box<Text>> {
-        let json = javascript::rewrite(&self.json, LoneSurrogates::Replace);
         let expected = match self.layout.shape {
-            Shape::Event { .. } => Expected::Event,
+            Shape::Event { .. } => Expected::AnyEvent,
             Shape::List => Expected::List,
-            Shape::Value => Expected::ObjectOrString,
+            Shape::Value => Expected::Any,
         };
+        let (_, unreadable) = Layout::find(&self.json, expected)?;
+        let json = unreadable.then(|| javascript::rewrite(&self.json, LoneSurrogates::Replace))?;
         let (layout, _) = Layout::find(&json, expected)?;
         Some(Box::new(Text { json: json.into(), layout }))
     }
 }
 
 impl Layout {
+    fn new(shape: Shape, args_start: usize, arg_count: usize) -> Layout {
+        // Without arguments 0, so that equal payloads are equal.
+        Layout { shape, args_start: if arg_count == 0 { 0 } else { args_start }, arg_count }
+    }
+
     /// Where the arguments are in this text, and whether serde_json is unable to read it; `None` if it is not what was
     /// expected, or no JSON.
     fn find(json: &str, expected: Expected) -> Option<(Layout, bool)> {
         let mut scanner = Scanner::new(json);
         let layout = match expected {
-            Expected::Event => {
+            Expected::Event | Expected::AnyEvent => {
                 scanner.take(b'[').then_some(())?;
-                let shape = Layout::event_name(&mut scanner, json)?;
+                let shape = Layout::event_name(&mut scanner, json, expected)?;
                 let more = scanner.take(b',');
                 Layout::elements(&mut scanner, shape, more)?
             }
@@ -282,10 +294,11 @@ impl Layout {
                 let more = scanner.peek() != Some(b']');
                 Layout::elements(&mut scanner, Shape::List, more)?
             }
-            Expected::Object | Expected::ObjectOrString => {
+            Expected::Any | Expected::Object | Expected::ObjectOrString => {
                 match scanner.value(MAX_DEPTH)? {
+                    _ if expected == Expected::Any => {}
                     JsonKind::Object => {}
-                    JsonKind::String if matches!(expected, Expected::ObjectOrString) => {}
+                    JsonKind::String if expected == Expected::ObjectOrString => {}
                     _ => return None,
                 }
                 Layout { shape: Shape::Value, args_start: 0, arg_count: 1 }
@@ -294,12 +307,13 @@ impl Layout {
         scanner.peek().is_none().then_some((layout, scanner.unreadable()))
     }
 
-    fn event_name(scanner: &mut Scanner<'_>, json: &str) -> Option<Shape> {
+    fn event_name(scanner: &mut Scanner<'_>, json: &str, expected: Expected) -> Option<Shape> {
         scanner.peek();
         let name_start = scanner.at();
         let kind = scanner.value(0)?;
         let name_end = scanner.at();
         match kind {
+            _ if expected == Expected::AnyEvent => {}
             JsonKind::Number => {}
             JsonKind::String if !is_reserved(&event_text(&json[name_start..name_end])) => {}
             _ => return None,
@@ -317,7 +331,7 @@ impl Layout {
             arg_count += 1;
             more = scanner.take(b',');
         }
-        scanner.take(b']').then_some(Layout { shape, args_start, arg_count })
+        scanner.take(b']').then(|| Layout::new(shape, args_start, arg_count))
     }
 }
 
@@ -397,7 +411,7 @@ pub(super) fn write_event<T: Serialize + ?Sized>(
     let name_end = out.len() - start;
     let arg_count = write_arguments(out, attachments, true, args)?;
     out.push(b']');
-    Ok(Layout { shape: Shape::Event { name_start: 1, name_end }, args_start: name_end + 1, arg_count })
+    Ok(Layout::new(Shape::Event { name_start: 1, name_end }, name_end + 1, arg_count))
 }
 
 /// Writes the data of an acknowledgement.
@@ -409,7 +423,7 @@ pub(super) fn write_ack<T: Serialize + ?Sized>(
     out.push(b'[');
     let arg_count = write_arguments(out, attachments, false, args)?;
     out.push(b']');
-    Ok(Layout { shape: Shape::List, args_start: 1, arg_count })
+    Ok(Layout::new(Shape::List, 1, arg_count))
 }
 
 /// What most payloads fit into, so that they cost one allocation.
