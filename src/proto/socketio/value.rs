@@ -191,15 +191,10 @@ impl Number {
     }
 }
 
-/// Two numbers are equal if they are the same number, in whatever form they came: `1` is `1.0`.
+/// Equal as in JavaScript, where all numbers are `f64`: `1` is `1.0`, and `98628491702945060` is `98628491702945056`.
 impl PartialEq for Number {
     fn eq(&self, other: &Number) -> bool {
-        match (self.as_u64(), other.as_u64(), self.as_i64(), other.as_i64()) {
-            (Some(a), Some(b), ..) => a == b,
-            (_, _, Some(a), Some(b)) => a == b,
-            (None, None, None, None) => self.as_f64() == other.as_f64(),
-            _ => false,
-        }
+        self.as_f64() == other.as_f64()
     }
 }
 
