@@ -74,7 +74,7 @@ mod tests {
         b"51-/a,7[\"e\",{\"_placeholder\":true,\"num\":0}]\xff\xfe\x01\x02",
         b"62-1[{\"_placeholder\":true,\"num\":1},{\"_placeholder\":true,\"num\":0.5},{\"num\":1,\"_placeholder\":true}]\xff\xfe\x01\xff\xfe",
         b"5 1 -[\"e\"]\xff\xfe\xff42\xff \xff\xff2 1 [\"e\",[[[]]]]",
-        b"50x2-[\"e\",{\"_placeholder\":true,\"num\":0,\"num\":1}]\xff\xfea\xff\xfeb",
+        b"50x2-[\"e\",{\"_placeholder\":true,\"num\":0,\"num\":1},\"\\ud800\"]\xff\xfea\xff\xfeb",
     ];
 
     #[test]

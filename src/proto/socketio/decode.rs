@@ -36,8 +36,9 @@ impl Default for DecoderLimits {
 /// Anything else is an error, after which the decoder is empty and the connection should be closed. At most one packet
 /// waits, and what it holds is bounded.
 ///
-/// It is as lenient and as strict as Node's, but: a packet nested deeper than 127 is an invalid payload, and an id which
-/// is no whole number below 2⁶⁴ is refused, because such an event could not be acknowledged.
+/// It is as lenient and as strict as Node's, but: a packet nested deeper than 127 is an invalid payload, and an event
+/// whose id is no whole number below 2⁶⁴ is refused, because it could not be acknowledged. (Other packets with such an
+/// id have none.)
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecoderLimits,
@@ -137,8 +138,13 @@ impl Reader {
         let (kind, has_attachments) = self.kind()?;
         let announced = if has_attachments { self.attachments(max_attachments)? } else { 0 };
         let namespace = self.namespace();
-        let id = self.id()?;
+        let id = self.id();
         let data = self.data(kind)?;
+        let id = match id {
+            // No acknowledgement of ours has such an id, and other packets need none.
+            Err(DecodeError::IdOutOfRange) if kind != PacketKind::Event => None,
+            id => id?,
+        };
         Ok((Packet { kind, namespace, id, data }, announced))
     }
 
@@ -194,16 +200,16 @@ impl Reader {
         if end == 0 {
             return Ok(None);
         }
-        let run = &self.rest[..end];
-        let id = match run.parse() {
-            Ok(id) if id <= MAX_SAFE_INTEGER => id,
-            // As a number of JavaScript, and back: so is it written in the acknowledgement.
-            _ => javascript::number_to_string(javascript::number(run))
-                .parse()
-                .map_err(|_| DecodeError::IdOutOfRange)?,
-        };
+        let run = self.rest.slice_ref(&self.rest[..end]);
         self.skip(end);
-        Ok(Some(id))
+        match run.parse() {
+            Ok(id) if id <= MAX_SAFE_INTEGER => Ok(Some(id)),
+            // As a number of JavaScript, and back: so is it written in the acknowledgement.
+            _ => javascript::number_to_string(javascript::number(&run))
+                .parse()
+                .map(Some)
+                .map_err(|_| DecodeError::IdOutOfRange),
+        }
     }
 
     /// No data is accepted for every kind of packet.
@@ -235,7 +241,7 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 pub enum DecodeError {
     /// A binary message came while no packet waits for attachments.
     BinaryUnexpected,
-    /// The acknowledgement id is no whole number below 2⁶⁴.
+    /// The acknowledgement id of an event is no whole number below 2⁶⁴.
     IdOutOfRange,
     /// The number of attachments is none.
     IllegalAttachments,
@@ -323,6 +329,8 @@ mod tests {
         assert_eq!(id("99999999999999999999"), Err(DecodeError::IdOutOfRange));
         assert_eq!(id(&"9".repeat(400)), Err(DecodeError::IdOutOfRange));
         assert_eq!(id("1 2"), Err(DecodeError::IdOutOfRange));
+        assert_eq!(packet("31 2[]").id, None);
+        assert_eq!(decode("21 2{}"), Err(DecodeError::InvalidPayload));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::attachment::Attachments;
 use super::error::EncodeError;
-use super::payload::{Layout, write_ack, write_event};
+use super::layout::Layout;
+use super::payload::{write_ack, write_event};
 use super::{Packet, PacketKind, Payload};
 use crate::proto::encoded::{EncodedMessage, TextInPlace};
 

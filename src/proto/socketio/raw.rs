@@ -39,12 +39,15 @@ impl Serialize for RawArgs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut arguments = serializer.serialize_tuple_struct(TOKEN, self.len())?;
         let attachments = self.payload.attachments();
-        for argument in self.payload.raw_arguments() {
-            let json = javascript::normalize(argument);
-            if attachments.is_empty() {
+        if attachments.is_empty() {
+            for argument in self.payload.raw_arguments() {
+                let json = javascript::normalize(argument);
                 let json: &RawValue = serde_json::from_str(&json).map_err(S::Error::custom)?;
                 arguments.serialize_field(json)?;
-            } else {
+            }
+        } else {
+            for argument in self.payload.readable_arguments() {
+                let json = javascript::normalize(argument);
                 arguments.serialize_field(&Tree::parse(&json, attachments).map_err(S::Error::custom)?)?;
             }
         }
@@ -102,6 +105,7 @@ mod tests {
         );
         check(r#"["e",{"_placeholder":true,"num":0.5}, 1.0]"#, &[b"a"], "[null,1]", &[]);
         check(r#"["e"]"#, &[b"a"], "[]", &[]);
+        check(r#"["e","\ud800",1e999]"#, &[b"a"], "[\"\u{fffd}\",null]", &[]);
         check(
             &format!(r#"["e",{{"b":{zero},"1":{one}}}]"#),
             &[b"a", b"b"],

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
 use super::error::{ArgsError, JsonError};
-use super::payload::{Payload, RawArguments};
+use super::layout::RawArguments;
+use super::payload::Payload;
 use super::tree::Tree;
 use super::value;
 
@@ -322,6 +323,14 @@ mod tests {
             values,
             [Bytes::from_static(b"x").into(), vec![Bytes::from_static(b"x")].into(), Value::Null]
         );
+    }
+
+    #[test]
+    fn what_became_undefined_is_no_key_of_an_object() {
+        let json = r#"[{"a":1,"b":{"_placeholder":true,"num":0.5},"c":{"_placeholder":true,"num":-0}}]"#;
+        let value = ack(json, &[b"x"]).args::<Value>().unwrap();
+        let keys: Vec<_> = value.as_object().unwrap().iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["a", "c"]);
     }
 
     #[test]
