@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tower_service::Service as _;
 use tracing::{debug, warn};
 
-use crate::engine::{Engine, EngineHandler};
+use crate::engine::{Cut, Engine, EngineHandler};
 use crate::service::SocketIoService;
 
 /// A server that listens on a port of its own. Dropped, it stops to accept; connections end as their clients go.
@@ -104,7 +104,17 @@ async fn serve<H: EngineHandler>(
         debug!(%error, "TCP_NODELAY could not be set");
     }
     let service = service.peer_address(move |_| Some(peer));
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| service.clone().call(request));
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answer = service.clone().call(request);
+        async move {
+            let Ok(response) = answer.await;
+            match response.extensions().get::<Cut>() {
+                // An error of the service is how hyper is told to close without an answer.
+                Some(Cut) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+                None => Ok(response),
+            }
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)

@@ -106,7 +106,7 @@ impl<H: EngineHandler> Driver<H> {
                 self.shared.handler.poll(client, cx);
             }
             self.keep_time();
-            self.read(cx, &mut budget);
+            let drained = self.read(cx, &mut budget);
             self.write(cx);
             if let Some(reason) = self.take_events() {
                 return self.close(reason, cx);
@@ -114,6 +114,9 @@ impl<H: EngineHandler> Driver<H> {
             if budget == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if !drained {
+                continue;
             }
             self.settle();
             if self.sleep(cx) {
@@ -139,7 +142,7 @@ impl<H: EngineHandler> Driver<H> {
             Poll::Pending => {}
             Poll::Ready(Ok(upgraded)) => {
                 let limit = self.shared.config.max_http_buffer_size;
-                self.link = Link::Open(via, WebSocket::new(TokioIo::new(upgraded), limit));
+                self.link = Link::Open(via, WebSocket::new(TokioIo::new(upgraded), limit, self.connection.request().base64));
             }
             Poll::Ready(Err(error)) => {
                 debug!(%error, "the host did not hand over the connection of a WebSocket");
@@ -168,13 +171,20 @@ impl<H: EngineHandler> Driver<H> {
         wake(requests);
     }
 
-    /// Reads and processes messages until there are none, the budget is spent, or the handler has enough.
-    fn read(&mut self, cx: &mut Context<'_>, budget: &mut usize) {
+    /// Reads and processes messages until there are none, the budget is spent, or the handler has enough; `false`
+    /// when it stopped for another reason, and there may be more.
+    fn read(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> bool {
         while *budget > 0 && self.is_ready(cx) {
-            let Some(input) = self.next_input(cx) else { return };
+            let Some(input) = self.next_input(cx) else { return true };
             *budget -= 1;
+            // What follows on a probe may come from the session's WebSocket already.
+            let by_probe = matches!(input, Input::Packet(Via::Probe(_), _));
             self.process(input, cx);
+            if by_probe {
+                return false;
+            }
         }
+        true
     }
 
     /// Asks the handler whether it takes another message, and lets the session know when reading pauses.

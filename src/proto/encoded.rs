@@ -23,6 +23,8 @@ pub struct EncodedMessage {
     compress: bool,
     /// The polling form where it is no slice of `ws4`: a broadcast to many pollers encodes base64 once.
     polling4: OnceLock<Bytes>,
+    /// The WebSocket form with binary packets as base64 text, where it is not `ws4`.
+    ws4_base64: OnceLock<Bytes>,
 }
 
 /// Between two packets of a polling body (Engine.IO 4).
@@ -90,6 +92,26 @@ impl EncodedMessage {
         &self.ws4
     }
 
+    /// The same for a client that wants binary packets as text frames, `b` and base64 (`b64` in its query).
+    pub fn ws4_base64(&self) -> &Bytes {
+        if self.only_text().is_some() {
+            return &self.ws4;
+        }
+        self.ws4_base64.get_or_init(|| {
+            let mut frames = Vec::with_capacity(self.len() / 3 * 4 + MAX_HEADER_LEN * self.packets);
+            for part in self.parts() {
+                match part {
+                    Part::Text(text) => frame::push_frame(&mut frames, Opcode::Text, text),
+                    Part::Binary(data) => {
+                        let text = format!("b{}", BASE64.encode(data));
+                        frame::push_frame(&mut frames, Opcode::Text, text.as_bytes());
+                    }
+                }
+            }
+            frames.into()
+        })
+    }
+
     /// How many bytes this message counts for in a send queue: the length of [`EncodedMessage::ws4`].
     pub fn len(&self) -> usize {
         self.ws4.len()
@@ -143,7 +165,7 @@ impl EncodedMessage {
     }
 
     const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
-        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new() }
+        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new(), ws4_base64: OnceLock::new() }
     }
 
     fn only_text(&self) -> Option<&[u8]> {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::attachment::Attachments;
 use super::error::EncodeError;
-use super::payload::{Layout, write_ack, write_event};
+use super::layout::Layout;
+use super::payload::{write_ack, write_event};
 use super::{Packet, PacketKind, Payload};
 use crate::proto::encoded::{EncodedMessage, TextInPlace};
 
@@ -160,6 +161,88 @@ impl PacketKind {
             (PacketKind::ConnectError, _) => '4',
             (PacketKind::Event, true) => '5',
             (PacketKind::Ack, true) => '6',
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::socketio::Args;
+
+    fn polling(message: &EncodedMessage) -> String {
+        String::from_utf8(message.polling4().to_vec()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(packet: &Packet, expected: &str) {
+        assert_eq!(polling(&packet.encode()), expected);
+    }
+
+    #[test]
+    fn each_kind_has_its_digit() {
+        check(&Packet::new(PacketKind::Connect, "/"), "40");
+        check(&Packet::new(PacketKind::Disconnect, "/admin"), "41/admin,");
+        check(&Packet::new(PacketKind::ConnectError, "/").with_data(Payload::value("x").unwrap()), "44\"x\"");
+        let event = Payload::event("e", &(1, Bytes::from_static(b"\x01"))).unwrap();
+        let event = Packet::new(PacketKind::Event, "/a").with_id(7).with_data(event);
+        check(&event, "451-/a,7[\"e\",1,{\"_placeholder\":true,\"num\":0}]\u{1e}bAQ==");
+        let ack = Packet::new(PacketKind::Ack, "/").with_id(u64::MAX).with_data(Payload::ack(&()).unwrap());
+        check(&ack, "4318446744073709551615[]");
+    }
+
+    #[test]
+    fn the_direct_way_gives_the_same_bytes_and_the_payload() {
+        let args = ("x".repeat(300), Bytes::from_static(b"\x01"), vec![Bytes::new(), vec![9; 70_000].into()]);
+        let direct = EncodedPacket::event("/ns", Some(3), "e", &args).unwrap();
+        let payload = Payload::event("e", &args).unwrap();
+        assert_eq!(direct.payload(), payload);
+        let packet = Packet::new(PacketKind::Event, "/ns").with_id(3).with_data(payload);
+        assert_eq!(direct.message.ws4(), packet.encode().ws4());
+        assert_eq!(direct.message.packets(), 4);
+
+        let direct = EncodedPacket::ack("/", 0, &(1, 2)).unwrap();
+        assert_eq!(polling(&direct.message), "430[1,2]");
+        assert_eq!(direct.payload(), Payload::ack(&(1, 2)).unwrap());
+        assert!(EncodedPacket::event("/", None, "disconnect", &()).is_err());
+    }
+
+    #[test]
+    fn a_text_argument_is_added_at_the_end() {
+        let add = |payload: &Payload| payload.with_text_argument("o\"1").unwrap();
+        let empty = add(&Payload::event("e", &()).unwrap());
+        assert_eq!(&**empty.json(), r#"["e","o\"1"]"#);
+        assert_eq!(empty.args::<String>().unwrap(), "o\"1");
+        assert_eq!(empty, Payload::event("e", &("o\"1",)).unwrap());
+        let some = add(&Payload::event("e", &(1, Bytes::from_static(b"x"))).unwrap());
+        assert_eq!(some.args::<(u8, Bytes, String)>().unwrap(), (1, Bytes::from_static(b"x"), "o\"1".into()));
+        let received = add(&Payload::event_from_json("[ \"e\", \"\\ud800\" ] ".into()).unwrap());
+        assert_eq!(received.args::<(String, String)>().unwrap(), ("\u{fffd}".into(), "o\"1".into()));
+        assert_eq!(&**add(&Payload::ack(&()).unwrap()).json(), r#"["o\"1"]"#);
+    }
+
+    #[test]
+    fn the_payload_shares_the_bytes_of_the_message() {
+        let direct =
+            EncodedPacket::event("/", None, "e", &Args(vec![Bytes::from_static(b"abc").into()])).unwrap();
+        let payload = direct.payload();
+        let message = direct.message.ws4().as_ptr_range();
+        assert!(message.contains(&payload.json().as_bytes().as_ptr()));
+        assert!(message.contains(&payload.attachments()[0].as_ptr()));
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_are_the_same_for_all_lengths(len in 0usize..70_000, id in any::<Option<u64>>()) {
+            let args = "x".repeat(len);
+            let direct = EncodedPacket::event("/", id, "e", &args).unwrap();
+            let mut packet = Packet::new(PacketKind::Event, "/").with_data(Payload::event("e", &args).unwrap());
+            packet.id = id;
+            let encoded = packet.encode();
+            prop_assert_eq!(direct.message.ws4(), encoded.ws4());
         }
     }
 }

@@ -302,3 +302,164 @@ fn array_index(key: &[u8]) -> Option<u32> {
     }
     std::str::from_utf8(key).ok()?.parse().ok().filter(|&index| index != u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Recorded from Node 20: `JSON.stringify(JSON.parse(input))`.
+    const RECORDED: &[(&str, &str)] = &[
+        (r#"1.0"#, r#"1"#),
+        (r#"1e3"#, r#"1000"#),
+        (r#"-0"#, r#"0"#),
+        (r#"-0.0"#, r#"0"#),
+        (r#"0e5"#, r#"0"#),
+        (r#"12345678901234567890"#, r#"12345678901234567000"#),
+        (r#"123456789012345678901234567890"#, r#"1.2345678901234568e+29"#),
+        (r#"1e21"#, r#"1e+21"#),
+        (r#"1e20"#, r#"100000000000000000000"#),
+        (r#"1e-7"#, r#"1e-7"#),
+        (r#"0.000001"#, r#"0.000001"#),
+        (r#"5e-324"#, r#"5e-324"#),
+        (r#"1e400"#, r#"null"#),
+        (r#"-1e400"#, r#"null"#),
+        (r#"999999999999999"#, r#"999999999999999"#),
+        (r#"9999999999999999"#, r#"10000000000000000"#),
+        (r#"0.1e1"#, r#"1"#),
+        (r#"100.00"#, r#"100"#),
+        (r#"[ 1 , 2 ]"#, r#"[1,2]"#),
+        (r#"{ "a" : [ ] , "b" : { } }"#, r#"{"a":[],"b":{}}"#),
+        (r#""\/""#, r#""/""#),
+        (r#""\u0041""#, r#""A""#),
+        (r#""\u00e9""#, r#""é""#),
+        (r#""\u001F""#, r#""\u001f""#),
+        (r#""\u0008\u0009\u000a\u000c\u000d""#, r#""\b\t\n\f\r""#),
+        (r#""\u0022\u005c""#, r#""\"\\""#),
+        (r#""\b\t\n\f\r\"\\""#, r#""\b\t\n\f\r\"\\""#),
+        (r#""\ud83d\ude00""#, r#""😀""#),
+        (r#""\uD83D\uDE00""#, r#""😀""#),
+        (r#""\uD800""#, r#""\ud800""#),
+        (r#""\udc00\uD800""#, r#""\udc00\ud800""#),
+        (r#""\ud800\ud800\udc00""#, r#""\ud800𐀀""#),
+        (r#""\ud800\u0041""#, r#""\ud800A""#),
+        (r#""\u2028\u007f""#, r#"" ""#),
+        (r#""é""#, r#""é""#),
+        (r#"{"b":1,"a":2}"#, r#"{"b":1,"a":2}"#),
+        (r#"{"b":1,"a":2,"b":3}"#, r#"{"b":3,"a":2}"#),
+        (r#"{"b":1,"\u0062":2}"#, r#"{"b":2}"#),
+        (r#"{"2":1,"1":2,"a":3,"0":4}"#, r#"{"0":4,"1":2,"2":1,"a":3}"#),
+        (
+            r#"{"a":1,"10":2,"9":3,"01":4,"-1":5,"4294967294":6,"4294967295":7,"1.0":8}"#,
+            r#"{"9":3,"10":2,"4294967294":6,"a":1,"01":4,"-1":5,"4294967295":7,"1.0":8}"#,
+        ),
+        (r#"{"99999999999":1,"1":2}"#, r#"{"1":2,"99999999999":1}"#),
+        (r#"{"__proto__":{"x":1},"1":2}"#, r#"{"1":2,"__proto__":{"x":1}}"#),
+        (r#"{"__proto__":1,"a":2,"__proto__":3}"#, r#"{"__proto__":3,"a":2}"#),
+        (r#"{"":1,"":2}"#, r#"{"":2}"#),
+        (r#"{"a":{"z":1,"5":{"b":1,"b":[1.0]}},"1":true}"#, r#"{"1":true,"a":{"5":{"b":[1]},"z":1}}"#),
+        (r#"{"1":1,"1":2,"0":{"3":1,"2":null}}"#, r#"{"0":{"2":null,"3":1},"1":2}"#),
+        (
+            r#"[{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"j":10,"k":11,"l":12,"m":13,"a":14}]"#,
+            r#"[{"a":14,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"j":10,"k":11,"l":12,"m":13}]"#,
+        ),
+        (r#"[true,false,null]"#, r#"[true,false,null]"#),
+    ];
+
+    #[test]
+    fn json_is_rewritten_as_node_does() {
+        for (input, output) in RECORDED {
+            assert_eq!(normalize(input), *output, "{input}");
+        }
+    }
+
+    #[test]
+    fn normal_json_is_borrowed() {
+        for (_, output) in RECORDED {
+            assert!(matches!(normalize(output), Cow::Borrowed(_)), "{output}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_by_the_function_number() {
+        for (text, expected) in [
+            ("", 0.0),
+            (" \t\n\u{a0}\u{feff}", 0.0),
+            (" 1 ", 1.0),
+            ("01", 1.0),
+            ("1e0", 1.0),
+            ("1.", 1.0),
+            (".5", 0.5),
+            ("+1", 1.0),
+            ("-1", -1.0),
+            ("0x1F", 31.0),
+            ("0b101", 5.0),
+            ("0o17", 15.0),
+            ("Infinity", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+            ("1e999", f64::INFINITY),
+        ] {
+            assert_eq!(number(text), expected, "{text:?}");
+        }
+        for text in
+            [".", "-", "1 2", "0x", "-0x1", "0xg", "inf", "nan", "infinity", "1_0", "1n", "é", "1e", "٣"]
+        {
+            assert!(number(text).is_nan(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn unpaired_surrogates_can_be_replaced() {
+        let rewritten = rewrite(r#"["\ud800","\ud83d\ude00"]"#, LoneSurrogates::Replace);
+        assert_eq!(rewritten, "[\"\u{fffd}\",\"😀\"]");
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            r#"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?"#,
+            r#""([a-c0-9 é]|\\u[dD][89a-f][0-9a-f]{2}|\\u00[0-9a-f]{2}|\\n){0,6}""#,
+            Just("null".to_owned()),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let key = r#""([a-b]|[0-3]){0,2}""#;
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(|v| format!("[{}]", v.join(" ,"))),
+                proptest::collection::vec((key, inner), 0..16).prop_map(|members| {
+                    let members: Vec<_> = members.into_iter().map(|(k, v)| format!("{k}: {v}")).collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn rewriting_twice_changes_nothing_more(json in json()) {
+            let once = normalize(&json).into_owned();
+            prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&once).is_ok(), "{}", once);
+            prop_assert_eq!(normalize(&once), once.as_str());
+        }
+
+        #[test]
+        fn rewriting_keeps_the_value(json in json()) {
+            let rewritten = rewrite(&json, LoneSurrogates::Replace);
+            if let Ok(value) = serde_json::from_str::<serde_json::Value>(&json) {
+                let rewritten: serde_json::Value = serde_json::from_str(&rewritten).unwrap();
+                prop_assert!(same(&value, &rewritten), "{} {}", value, rewritten);
+            }
+        }
+    }
+
+    fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+        use serde_json::Value::{Array, Number, Object};
+        match (a, b) {
+            (Number(a), Number(b)) => a.as_f64() == b.as_f64(),
+            (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Object(a), Object(b)) => {
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+            }
+            _ => a == b,
+        }
+    }
+}

@@ -1,24 +1,19 @@
 //! `Payload`: the data of a packet, read only where somebody asks.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use bytes::Bytes;
 use bytestring::ByteString;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::write_arguments;
 use super::attachment::{Attachments, write_value};
 use super::error::{ArgsError, EncodeError};
-use super::javascript::{self, LoneSurrogates};
-use super::json::{JsonKind, MAX_DEPTH, Scanner};
+use super::event_name::{EventName, is_reserved, string_text};
+use super::javascript;
+use super::layout::{Expected, Layout, RawArguments, Shape, Text};
 use super::raw::RawArgs;
 use super::read::ArgumentsReader;
 use super::value::{Args, Value};
-
-/// Event names that Socket.IO keeps for itself; `connection`, `error` and the empty name are not among them.
-pub const RESERVED_EVENTS: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// The data of a packet: JSON text, in which a binary value stands as `{"_placeholder":true,"num":i}`, and the
 /// attachments. Cheap to clone.
@@ -32,32 +27,6 @@ pub struct Payload {
     /// The text as serde_json can read it, where it differs: unpaired surrogates are U+FFFD there, numbers beyond `f64`
     /// null.
     readable: Option<Box<Text>>,
-}
-
-/// JSON text and where its parts begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    json: ByteString,
-    layout: Layout,
-}
-
-/// Where the arguments are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    shape: Shape,
-    /// Where the first argument begins, if there is one.
-    args_start: usize,
-    arg_count: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// An array that begins with an event name.
-    Event { name_start: usize, name_end: usize },
-    /// An array of arguments.
-    List,
-    /// One value, of a CONNECT or CONNECT_ERROR.
-    Value,
 }
 
 impl Payload {
@@ -95,7 +64,7 @@ impl Payload {
     pub fn value<T: Serialize + ?Sized>(value: &T) -> Result<Payload, EncodeError> {
         let mut out = Vec::with_capacity(CAPACITY);
         write_value(&mut out, value)?;
-        let layout = Layout { shape: Shape::Value, args_start: 0, arg_count: 1 };
+        let layout = Layout::new(Shape::Value, 0, 1);
         Ok(Payload::written(out, layout, Attachments::default()))
     }
 
@@ -140,12 +109,11 @@ impl Payload {
 
     /// The name of the event; `None` if this is no event's data.
     pub fn event_name(&self) -> Option<EventName<'_>> {
-        let text = self.readable();
-        let Shape::Event { name_start, name_end } = text.layout.shape else { return None };
-        let name = &text.json[name_start..name_end];
+        let Shape::Event { name_start, name_end } = self.text.layout.shape else { return None };
+        let name = &self.text.json[name_start..name_end];
         Some(match name.as_bytes()[0] {
-            b'"' => EventName::Text(event_text(name)),
-            _ => EventName::Number(name.parse().unwrap_or(f64::INFINITY)),
+            b'"' => EventName::Text(string_text(name)),
+            _ => EventName::Number(javascript::number(name)),
         })
     }
 
@@ -198,10 +166,8 @@ impl Payload {
         let mut layout = self.text.layout;
         layout.args_start = if layout.arg_count == 0 { start } else { layout.args_start };
         layout.arg_count += 1;
-        let mut payload = Payload::written(out, layout, Attachments::default());
-        payload.attachments.clone_from(&self.attachments);
-        payload.readable = self.readable.as_ref().and_then(|_| payload.text.readable());
-        Ok(payload)
+        let json = String::from_utf8(out).expect("serializers write UTF-8").into();
+        Ok(Payload::from_parts(json, layout, self.attachments.clone()))
     }
 
     /// The text of each argument, as it was received.
@@ -225,159 +191,18 @@ impl Payload {
     }
 
     pub(super) fn from_parts(json: ByteString, layout: Layout, attachments: Vec<Bytes>) -> Payload {
-        Payload { text: Text { json, layout }, attachments, readable: None }
+        let text = Text { json, layout };
+        // Only raw arguments bring escapes with them which serde_json cannot read.
+        let may_be_unreadable = memmem::find(text.json.as_bytes(), b"\\u").is_some();
+        let readable = if may_be_unreadable { text.readable() } else { None };
+        Payload { text, attachments, readable }
     }
 
     fn received(json: ByteString, expected: Expected) -> Option<Payload> {
         let (layout, unreadable) = Layout::find(&json, expected)?;
         let text = Text { json, layout };
-        let readable = if unreadable { Some(text.readable()?) } else { None };
+        let readable = if unreadable { text.readable() } else { None };
         Some(Payload { text, attachments: Vec::new(), readable })
-    }
-}
-
-/// What the data of a packet must be.
-#[derive(Clone, Copy)]
-enum Expected {
-    Event,
-    List,
-    Object,
-    ObjectOrString,
-}
-
-impl Text {
-    fn arguments(&self) -> RawArguments<'_> {
-        let Layout { args_start, arg_count, shape } = self.layout;
-        let end = self.json.len() - usize::from(!matches!(shape, Shape::Value));
-        RawArguments { json: &self.json[..end], at: args_start, left: arg_count }
-    }
-
-    /// The same text with everything replaced that serde_json cannot read.
-    fn readable(&self) -> Option<Box<Text>> {
-        let json = javascript::rewrite(&self.json, LoneSurrogates::Replace);
-        let expected = match self.layout.shape {
-            Shape::Event { .. } => Expected::Event,
-            Shape::List => Expected::List,
-            Shape::Value => Expected::ObjectOrString,
-        };
-        let (layout, _) = Layout::find(&json, expected)?;
-        Some(Box::new(Text { json: json.into(), layout }))
-    }
-}
-
-impl Layout {
-    /// Where the arguments are in this text, and whether serde_json is unable to read it; `None` if it is not what was
-    /// expected, or no JSON.
-    fn find(json: &str, expected: Expected) -> Option<(Layout, bool)> {
-        let mut scanner = Scanner::new(json);
-        let layout = match expected {
-            Expected::Event => {
-                scanner.take(b'[').then_some(())?;
-                let shape = Layout::event_name(&mut scanner, json)?;
-                let more = scanner.take(b',');
-                Layout::elements(&mut scanner, shape, more)?
-            }
-            Expected::List => {
-                scanner.take(b'[').then_some(())?;
-                let more = scanner.peek() != Some(b']');
-                Layout::elements(&mut scanner, Shape::List, more)?
-            }
-            Expected::Object | Expected::ObjectOrString => {
-                match scanner.value(MAX_DEPTH)? {
-                    JsonKind::Object => {}
-                    JsonKind::String if matches!(expected, Expected::ObjectOrString) => {}
-                    _ => return None,
-                }
-                Layout { shape: Shape::Value, args_start: 0, arg_count: 1 }
-            }
-        };
-        scanner.peek().is_none().then_some((layout, scanner.unreadable()))
-    }
-
-    fn event_name(scanner: &mut Scanner<'_>, json: &str) -> Option<Shape> {
-        scanner.peek();
-        let name_start = scanner.at();
-        let kind = scanner.value(0)?;
-        let name_end = scanner.at();
-        match kind {
-            JsonKind::Number => {}
-            JsonKind::String if !is_reserved(&event_text(&json[name_start..name_end])) => {}
-            _ => return None,
-        }
-        Some(Shape::Event { name_start, name_end })
-    }
-
-    /// Goes past the elements of an array (`more`: there is one) and its end.
-    fn elements(scanner: &mut Scanner<'_>, shape: Shape, mut more: bool) -> Option<Layout> {
-        scanner.peek();
-        let args_start = scanner.at();
-        let mut arg_count = 0;
-        while more {
-            scanner.value(MAX_DEPTH - 1)?;
-            arg_count += 1;
-            more = scanner.take(b',');
-        }
-        scanner.take(b']').then_some(Layout { shape, args_start, arg_count })
-    }
-}
-
-/// The text of each argument.
-#[derive(Debug)]
-pub(super) struct RawArguments<'a> {
-    /// Without the closing bracket.
-    json: &'a str,
-    at: usize,
-    left: usize,
-}
-
-impl RawArguments<'_> {
-    pub(super) fn left(&self) -> usize {
-        self.left
-    }
-}
-
-impl<'a> Iterator for RawArguments<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.left = self.left.checked_sub(1)?;
-        if self.left == 0 {
-            return Some(&self.json[self.at..]); // nothing but whitespace follows the last one
-        }
-        let mut scanner = Scanner::starting_at(self.json, self.at);
-        let _ = scanner.value(u128::BITS);
-        let argument = &self.json[self.at..scanner.at()];
-        scanner.take(b',');
-        self.at = scanner.at();
-        Some(argument)
-    }
-}
-
-/// The name of an event.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EventName<'a> {
-    /// The usual one.
-    Text(Cow<'a, str>),
-    /// A number, which is legal too.
-    Number(f64),
-}
-
-impl<'a> EventName<'a> {
-    /// The name by which handlers are looked up: a number is written as JavaScript does.
-    pub fn into_text(self) -> Cow<'a, str> {
-        match self {
-            EventName::Text(text) => text,
-            EventName::Number(number) => javascript::number_to_string(number).into(),
-        }
-    }
-}
-
-impl fmt::Display for EventName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EventName::Text(text) => f.write_str(text),
-            EventName::Number(number) => f.write_str(&javascript::number_to_string(*number)),
-        }
     }
 }
 
@@ -397,7 +222,7 @@ pub(super) fn write_event<T: Serialize + ?Sized>(
     let name_end = out.len() - start;
     let arg_count = write_arguments(out, attachments, true, args)?;
     out.push(b']');
-    Ok(Layout { shape: Shape::Event { name_start: 1, name_end }, args_start: name_end + 1, arg_count })
+    Ok(Layout::new(Shape::Event { name_start: 1, name_end }, name_end + 1, arg_count))
 }
 
 /// Writes the data of an acknowledgement.
@@ -409,22 +234,8 @@ pub(super) fn write_ack<T: Serialize + ?Sized>(
     out.push(b'[');
     let arg_count = write_arguments(out, attachments, false, args)?;
     out.push(b']');
-    Ok(Layout { shape: Shape::List, args_start: 1, arg_count })
+    Ok(Layout::new(Shape::List, 1, arg_count))
 }
 
 /// What most payloads fit into, so that they cost one allocation.
 const CAPACITY: usize = 128;
-
-fn is_reserved(name: &str) -> bool {
-    RESERVED_EVENTS.contains(&name)
-}
-
-/// The text of a JSON string; unpaired surrogates are U+FFFD.
-fn event_text(json: &str) -> Cow<'_, str> {
-    let inner = &json[1..json.len() - 1];
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Cow::Borrowed(inner);
-    }
-    let readable = javascript::rewrite(json, LoneSurrogates::Replace);
-    Cow::Owned(serde_json::from_str(&readable).unwrap_or_default())
-}

@@ -14,7 +14,7 @@ use serde::de::{
 use serde::ser::{Serialize, Serializer};
 use serde_json::Error;
 
-use super::value::Number;
+use super::Number;
 
 /// A JSON value, or an attachment, borrowed from a packet.
 #[derive(Clone, Debug)]
@@ -28,9 +28,6 @@ pub(super) enum Tree<'a> {
     Object(Object<'a>),
 }
 
-/// As `JSON.parse` makes it: a repeated key keeps its first place and its last value.
-pub(super) type Object<'a> = IndexMap<Cow<'a, str>, Tree<'a>, RandomState>;
-
 impl<'a> Tree<'a> {
     /// Reads JSON and puts attachments where placeholders are.
     pub(super) fn parse(json: &'a str, attachments: &'a [Bytes]) -> Result<Tree<'a>, Error> {
@@ -41,29 +38,57 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    /// "_placeholder" must be exactly true; then no other key than "num" matters.
-    fn place(&mut self, attachments: &'a [Bytes]) -> Result<(), Error> {
+    /// Puts attachments in the place of placeholders. False if the value became undefined, which an array holds as null
+    /// and an object not at all.
+    fn place(&mut self, attachments: &'a [Bytes]) -> Result<bool, Error> {
         match self {
-            Tree::Object(object) => match (object.get("_placeholder"), object.get("num")) {
-                (Some(Tree::Bool(true)), Some(Tree::Number(num))) => {
-                    *self = attachment(num.as_f64(), attachments)?;
-                    Ok(())
+            Tree::Object(object) if object.is_placeholder() => {
+                let attachment = object.attachment(attachments)?;
+                *self = attachment.map_or(Tree::Null, Tree::Binary);
+                Ok(attachment.is_some())
+            }
+            Tree::Object(Object(members)) => {
+                let mut undefined = Vec::new();
+                for (index, value) in members.values_mut().enumerate() {
+                    if !value.place(attachments)? {
+                        undefined.push(index);
+                    }
                 }
-                (Some(Tree::Bool(true)), _) => Err(illegal_placeholder()),
-                _ => object.values_mut().try_for_each(|value| value.place(attachments)),
-            },
-            Tree::Array(elements) => elements.iter_mut().try_for_each(|element| element.place(attachments)),
-            _ => Ok(()),
+                let mut index = 0..;
+                members
+                    .retain(|_, _| index.next().is_none_or(|index| undefined.binary_search(&index).is_err()));
+                Ok(true)
+            }
+            Tree::Array(elements) => {
+                for element in elements {
+                    element.place(attachments)?;
+                }
+                Ok(true)
+            }
+            _ => Ok(true),
         }
     }
 }
 
-fn attachment(num: f64, attachments: &[Bytes]) -> Result<Tree<'_>, Error> {
-    if num < 0.0 || num >= attachments.len() as f64 {
-        return Err(illegal_placeholder());
+/// As `JSON.parse` makes it: a repeated key keeps its first place and its last value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Object<'a>(IndexMap<Cow<'a, str>, Tree<'a>, RandomState>);
+
+impl<'a> Object<'a> {
+    /// "_placeholder" must be exactly true; other keys than "num" do not matter then.
+    fn is_placeholder(&self) -> bool {
+        matches!(self.0.get("_placeholder"), Some(Tree::Bool(true)))
     }
-    // An array has nothing at 0.5: undefined, and therefore null.
-    Ok(if num.fract() == 0.0 { Tree::Binary(&attachments[num as usize]) } else { Tree::Null })
+
+    /// What the placeholder stands for; nothing (undefined) if it says 0.5, which is within the bounds of the array.
+    fn attachment(&self, attachments: &'a [Bytes]) -> Result<Option<&'a Bytes>, Error> {
+        let Some(Tree::Number(num)) = self.0.get("num") else { return Err(illegal_placeholder()) };
+        let num = num.as_f64();
+        if num < 0.0 || num >= attachments.len() as f64 {
+            return Err(illegal_placeholder());
+        }
+        Ok(if num.fract() == 0.0 { attachments.get(num as usize) } else { None })
+    }
 }
 
 fn illegal_placeholder() -> Error {
@@ -80,7 +105,7 @@ pub(super) fn check_placeholders(json: &str, attachments: &[Bytes], max_bytes: u
         match tree {
             Tree::Binary(attachment) => bytes = bytes.saturating_add(attachment.len()),
             Tree::Array(elements) => open.extend(elements),
-            Tree::Object(object) => open.extend(object.values()),
+            Tree::Object(object) => open.extend(object.0.values()),
             _ => {}
         }
     }
@@ -143,7 +168,7 @@ impl<'a> Visitor<'a> for Builder {
         let mut object = Object::default();
         while let Some(key) = access.next_key()? {
             let Tree::String(key) = key else { return Err(de::Error::custom("a key is no string")) };
-            object.insert(key, access.next_value()?);
+            object.0.insert(key, access.next_value()?);
         }
         Ok(Tree::Object(object))
     }
@@ -158,7 +183,7 @@ impl Serialize for Tree<'_> {
             Tree::String(text) => serializer.serialize_str(text),
             Tree::Binary(bytes) => serializer.serialize_bytes(bytes),
             Tree::Array(elements) => serializer.collect_seq(elements),
-            Tree::Object(object) => serializer.collect_map(object),
+            Tree::Object(object) => serializer.collect_map(&object.0),
         }
     }
 }
@@ -205,7 +230,8 @@ impl<'a> Deserializer<'a> for Tree<'a> {
                 Ok(value)
             }
             Tree::Object(object) => {
-                let mut access = MapDeserializer::new(object.into_iter().map(|(k, v)| (Tree::String(k), v)));
+                let mut access =
+                    MapDeserializer::new(object.0.into_iter().map(|(k, v)| (Tree::String(k), v)));
                 let value = visitor.visit_map(&mut access)?;
                 access.end()?;
                 Ok(value)
@@ -236,8 +262,8 @@ impl<'a> Deserializer<'a> for Tree<'a> {
     ) -> Result<V::Value, Error> {
         match self {
             Tree::String(_) => visitor.visit_enum(Variant { name: self, content: None }),
-            Tree::Object(object) if object.len() == 1 => {
-                let (name, content) = object.into_iter().next().expect("one key: checked above");
+            Tree::Object(object) if object.0.len() == 1 => {
+                let (name, content) = object.0.into_iter().next().expect("one key: checked above");
                 visitor.visit_enum(Variant { name: Tree::String(name), content: Some(content) })
             }
             other => Err(de::Error::invalid_type(other.unexpected(), &"a string or an object with one key")),

@@ -1,13 +1,13 @@
 //! `Value`: JSON with binary, for arguments whose type is known only when they are there.
 
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::ops::Index;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeTupleStruct, Serializer};
+
+use super::{Map, Number};
 
 /// Any value that an argument can be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,173 +128,6 @@ impl Index<usize> for Value {
     }
 }
 
-/// A number. Whole numbers from text without point and exponent are exact within 64 bits; JavaScript's are within 2⁵³.
-#[derive(Clone, Copy)]
-pub struct Number(Repr);
-
-#[derive(Clone, Copy)]
-enum Repr {
-    Unsigned(u64),
-    /// Always negative.
-    Signed(i64),
-    Float(f64),
-}
-
-impl Number {
-    /// The nearest `f64`.
-    pub fn as_f64(self) -> f64 {
-        match self.0 {
-            Repr::Unsigned(value) => value as f64,
-            Repr::Signed(value) => value as f64,
-            Repr::Float(value) => value,
-        }
-    }
-
-    /// The number, if it is a whole one that fits.
-    pub fn as_u64(self) -> Option<u64> {
-        match self.0 {
-            Repr::Unsigned(value) => Some(value),
-            Repr::Signed(_) => None,
-            Repr::Float(value) => {
-                let fits = value.fract() == 0.0 && (0.0..18_446_744_073_709_551_616.0).contains(&value);
-                fits.then_some(value as u64)
-            }
-        }
-    }
-
-    /// The number, if it is a whole one that fits.
-    pub fn as_i64(self) -> Option<i64> {
-        match self.0 {
-            Repr::Unsigned(value) => i64::try_from(value).ok(),
-            Repr::Signed(value) => Some(value),
-            Repr::Float(value) => {
-                let limit = 9_223_372_036_854_775_808.0;
-                (value.fract() == 0.0 && (-limit..limit).contains(&value)).then_some(value as i64)
-            }
-        }
-    }
-
-    pub(super) fn unexpected(self) -> Unexpected<'static> {
-        match self.0 {
-            Repr::Unsigned(value) => Unexpected::Unsigned(value),
-            Repr::Signed(value) => Unexpected::Signed(value),
-            Repr::Float(value) => Unexpected::Float(value),
-        }
-    }
-
-    pub(super) fn visit<'de, V: Visitor<'de>, E: serde::de::Error>(self, visitor: V) -> Result<V::Value, E> {
-        match self.0 {
-            Repr::Unsigned(value) => visitor.visit_u64(value),
-            Repr::Signed(value) => visitor.visit_i64(value),
-            Repr::Float(value) => visitor.visit_f64(value),
-        }
-    }
-}
-
-/// Two numbers are equal if they are the same number, in whatever form they came: `1` is `1.0`.
-impl PartialEq for Number {
-    fn eq(&self, other: &Number) -> bool {
-        match (self.as_u64(), other.as_u64(), self.as_i64(), other.as_i64()) {
-            (Some(a), Some(b), ..) => a == b,
-            (_, _, Some(a), Some(b)) => a == b,
-            (None, None, None, None) => self.as_f64() == other.as_f64(),
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Debug for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Repr::Unsigned(value) => value.fmt(f),
-            Repr::Signed(value) => value.fmt(f),
-            Repr::Float(value) => value.fmt(f),
-        }
-    }
-}
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Repr::Unsigned(value) => serializer.serialize_u64(value),
-            Repr::Signed(value) => serializer.serialize_i64(value),
-            Repr::Float(value) => serializer.serialize_f64(value),
-        }
-    }
-}
-
-impl From<u64> for Number {
-    fn from(value: u64) -> Number {
-        Number(Repr::Unsigned(value))
-    }
-}
-
-impl From<i64> for Number {
-    fn from(value: i64) -> Number {
-        Number(u64::try_from(value).map_or(Repr::Signed(value), Repr::Unsigned))
-    }
-}
-
-impl From<f64> for Number {
-    fn from(value: f64) -> Number {
-        Number(Repr::Float(value))
-    }
-}
-
-/// An object: keys in the order in which they were inserted.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Map {
-    members: IndexMap<String, Value, RandomState>,
-}
-
-impl Map {
-    /// Makes an empty object.
-    pub fn new() -> Map {
-        Map::default()
-    }
-
-    /// Sets a key and returns the old value; a key that was there keeps its place.
-    pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
-        self.members.insert(key.into(), value.into())
-    }
-
-    /// Removes a key; the others keep their order.
-    pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.members.shift_remove(key)
-    }
-
-    /// Looks up a key.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.members.get(key)
-    }
-
-    /// Looks up a key.
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.members.get_mut(key)
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// The keys and values in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
-        self.members.iter().map(|(key, value)| (key.as_str(), value))
-    }
-}
-
-impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Map {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Map {
-        Map { members: members.into_iter().map(|(key, value)| (key.into(), value.into())).collect() }
-    }
-}
-
 /// All arguments of an event or an acknowledgement, however many: `event.args::<Args>()`; and an argument list whose
 /// length is known only at run time: `socket.emit("event", &Args(values))`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -332,7 +165,7 @@ impl Serialize for Value {
             Value::String(text) => serializer.serialize_str(text),
             Value::Binary(bytes) => serializer.serialize_bytes(bytes),
             Value::Array(elements) => serializer.collect_seq(elements),
-            Value::Object(map) => serializer.collect_map(&map.members),
+            Value::Object(map) => map.serialize(serializer),
         }
     }
 }
