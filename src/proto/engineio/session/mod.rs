@@ -499,9 +499,6 @@ impl Session {
     }
 
     fn finish_upgrade(&mut self, now: Instant) {
-        if self.is_closing() {
-            return self.fail(CloseReason::ForcedClose);
-        }
         self.upgrade.finish();
         self.transport = TransportKind::WebSocket;
         self.upgraded_event = true;
@@ -509,6 +506,10 @@ impl Session {
         self.extra.clear();
         if self.get_open {
             self.extra.push(EncodedMessage::close());
+        }
+        if self.is_closing() {
+            // What was accepted before the close leaves by the WebSocket, then its close frame.
+            self.end(CloseReason::ForcedClose);
         }
     }
 
