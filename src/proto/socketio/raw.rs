@@ -14,16 +14,25 @@ use super::{Payload, javascript};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawArgs {
     payload: Payload,
+    /// Arguments left out at the front.
+    skipped: usize,
 }
 
 impl RawArgs {
     pub(super) fn new(payload: Payload) -> RawArgs {
-        RawArgs { payload }
+        RawArgs { payload, skipped: 0 }
+    }
+
+    /// The same without the first `count` arguments.
+    #[must_use]
+    pub fn skip(mut self, count: usize) -> RawArgs {
+        self.skipped = self.skipped.saturating_add(count).min(self.payload.arg_count());
+        self
     }
 
     /// How many arguments there are.
     pub fn len(&self) -> usize {
-        self.payload.arg_count()
+        self.payload.arg_count() - self.skipped
     }
 
     /// Whether there are none.
@@ -40,13 +49,13 @@ impl Serialize for RawArgs {
         let mut arguments = serializer.serialize_tuple_struct(TOKEN, self.len())?;
         let attachments = self.payload.attachments();
         if attachments.is_empty() {
-            for argument in self.payload.raw_arguments() {
+            for argument in self.payload.raw_arguments().skip(self.skipped) {
                 let json = javascript::normalize(argument);
                 let json: &RawValue = serde_json::from_str(&json).map_err(S::Error::custom)?;
                 arguments.serialize_field(json)?;
             }
         } else {
-            for argument in self.payload.readable_arguments() {
+            for argument in self.payload.readable_arguments().skip(self.skipped) {
                 let json = javascript::normalize(argument);
                 arguments.serialize_field(&Tree::parse(&json, attachments).map_err(S::Error::custom)?)?;
             }
@@ -119,5 +128,16 @@ mod tests {
         let raw = received(r#"["e", 1.0, 2]"#, &[]);
         assert_eq!(serde_json::to_string(&raw).unwrap(), "[1,2]");
         assert_eq!(&**Payload::ack(&(true, &raw)).unwrap().json(), "[true,[1,2]]");
+    }
+
+    #[test]
+    fn arguments_can_be_left_out_at_the_front() {
+        let raw =
+            received(r#"["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#, &[b"a", b"b"]);
+        let ack = Payload::ack(&raw.clone().skip(1)).unwrap();
+        assert_eq!(&**ack.json(), r#"[{"_placeholder":true,"num":0}]"#);
+        assert_eq!(ack.attachments(), [&b"a"[..]]);
+        assert!(raw.clone().skip(2).is_empty());
+        assert!(raw.skip(3).is_empty());
     }
 }
