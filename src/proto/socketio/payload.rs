@@ -125,7 +125,8 @@ impl Payload {
     /// Reads the arguments, without the event name.
     ///
     /// A tuple reads as many arguments as it has elements, `()` reads none, any other type reads the first one, and
-    /// [`Args`] reads all. Surplus arguments are ignored, missing ones are `None` for an `Option`. The data of a CONNECT is one argument.
+    /// [`Args`] reads all. Surplus arguments are ignored, missing ones are `None` for an `Option`. The data of a
+    /// CONNECT is one argument.
     ///
     /// # Errors
     /// If an argument is missing or is something else than `T` says.

@@ -8,9 +8,9 @@ use super::{Payload, javascript};
 
 /// All arguments of an event or an acknowledgement, unread, attachments included.
 ///
-/// Emitted, they are again the arguments, written as Node would write them after reading them: numbers, escapes and the order of
-/// keys become what `JSON.stringify` makes of them. (Where there are attachments, an unpaired surrogate becomes
-/// U+FFFD.)
+/// Emitted, they are again the arguments, written as Node would write them after reading them: numbers, escapes and
+/// the order of keys become what `JSON.stringify` makes of them. (Where there are attachments, an unpaired surrogate
+/// becomes U+FFFD.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawArgs {
     payload: Payload,
