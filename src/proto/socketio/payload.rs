@@ -37,7 +37,7 @@ impl Payload {
     /// numbers. Numbers are written as JavaScript does, but integers beyond 2⁵³ exactly.
     ///
     /// # Errors
-    /// If the name is one of [`RESERVED_EVENTS`], or if `args` cannot be serialized.
+    /// If the name is one of [`RESERVED_EVENTS`](super::RESERVED_EVENTS), or if `args` cannot be serialized.
     pub fn event<T: Serialize + ?Sized>(name: &str, args: &T) -> Result<Payload, EncodeError> {
         let mut out = Vec::with_capacity(CAPACITY);
         let mut attachments = Attachments::default();
