@@ -14,6 +14,7 @@ export function socketioTest(name, declared, body) {
   if (typeof declared === "function") return socketioTest(name, {}, declared);
   const { env = {}, requires = [], ownServer = false } = declared;
   const needs = [...requires, ...topicsOfEnvironment(env)];
+  if (!settings.url && !settings.server) needs.push("conformance app");
   if (settings.url) {
     if (env.APP === "captures") needs.push("captures app");
     else if (Object.keys(env).length > 0) needs.push("configuration");

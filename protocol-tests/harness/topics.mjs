@@ -17,6 +17,7 @@ export const TOPICS = {
 // Not topics of the protocol, but what the run was given; reported like topics.
 export const NEEDS = {
   configuration: "a server started with other settings (run with --server)",
+  "conformance app": "the contract app conformance (run with --server or --url)",
   restart: "stopping and starting the server (run with --server)",
   "engine app": "the contract app engine_conformance (run with --engine-server)",
   "bench app": "the contract app bench_server (run with --bench-server)",
