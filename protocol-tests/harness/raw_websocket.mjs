@@ -32,7 +32,8 @@ export class RawWebSocket {
 
   // Opens the TCP connection, sends the upgrade request and waits for the answer, whatever it is: see `http`.
   static async open(port, path, { headers = {}, key = randomBytes(16).toString("base64"), trailing } = {}) {
-    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    // As every client does, we end our side when the server has ended its own.
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: false });
     await within(new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject)), "a connection");
     let websocket;
     const head = new Promise((resolve) => (websocket = new RawWebSocket(socket, resolve)));
