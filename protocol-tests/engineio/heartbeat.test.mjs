@@ -210,3 +210,12 @@ engineTest("websocket ping frames are no pongs: the session still ends [EIO-045]
   assert.equal(await app.closeReason(), "ping timeout");
   websocket.abort();
 });
+
+engineTest("a websocket client that sent a close packet and falls silent is ended by the timeout [EIO-219]", FAST, async (app) => {
+  const websocket = await app.websocket();
+  websocket.send({ text: "1" });
+  assert.equal(await websocket.text(), "2");
+  assert.deepEqual(await websocket.next(), { close: null });
+  assert.equal(await app.closeReason(), "ping timeout");
+  websocket.abort();
+});
