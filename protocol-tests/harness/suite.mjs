@@ -4,6 +4,7 @@ import { appendFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { BenchApp, EngineApp, SocketioApp } from "./apps.mjs";
 import { settings } from "./settings.mjs";
+import { Client } from "./socketio_client.mjs";
 import { TOPICS, topicsOfEnvironment, topicsOfOptions } from "./topics.mjs";
 
 const TEST_TIMEOUT_MS = 60_000;
@@ -20,7 +21,14 @@ export function socketioTest(name, declared, body) {
     else if (Object.keys(env).length > 0) needs.push("configuration");
     if (ownServer) needs.push("restart");
   }
-  register(name, needs, async (t) => body(await SocketioApp.get(env, ownServer), t));
+  register(name, needs, async (t) => {
+    const app = await SocketioApp.get(env, ownServer);
+    try {
+      await body(app, t);
+    } finally {
+      Client.closeAll();
+    }
+  });
 }
 
 // declared: {options: Engine.IO options, requires: [topics], ownServer: true when the test ruins its server}
@@ -40,7 +48,13 @@ export function engineTest(name, declared, body) {
 }
 
 export function benchTest(name, body) {
-  register(name, settings.benchServer ? [] : ["bench app"], async (t) => body(await BenchApp.get(), t));
+  register(name, settings.benchServer ? [] : ["bench app"], async (t) => {
+    try {
+      await body(await BenchApp.get(), t);
+    } finally {
+      Client.closeAll();
+    }
+  });
 }
 
 // A test that needs no server of ours.
