@@ -2,7 +2,7 @@
 
 import { io } from "socket.io-client";
 import { MODES } from "./engine_client.mjs";
-import { DEADLINE_MS, Mailbox, within } from "./wait.mjs";
+import { Mailbox, until, within } from "./wait.mjs";
 
 export { MODES };
 
@@ -37,19 +37,15 @@ export class Client {
 
   // Another namespace on the same connection.
   join(nsp, options = {}) {
-    const socket = this.socket.io.socket(nsp, options);
-    const client = new Client(socket);
-    socket.connect();
-    return client;
+    return new Client(this.socket.io.socket(nsp, options));
   }
 
+  // Fails at once when the connection is refused instead.
   async welcomed() {
-    const failed = this.refused.next("a refusal", 2 * DEADLINE_MS).then(
-      (error) => Promise.reject(new Error(`refused: ${error.message}`)),
-      () => new Promise(() => {}),
-    );
-    this.welcome = (await Promise.race([this.on("welcome").next("the welcome"), failed]))[0];
-    return this.welcome;
+    const welcome = this.on("welcome");
+    await until(() => welcome.size > 0 || this.refused.size > 0, "the welcome");
+    if (welcome.size === 0) throw new Error(`refused: ${(await this.refused.next()).message}`);
+    [this.welcome] = await welcome.next();
   }
 
   // Resolves when the engine below uses this transport.
