@@ -10,7 +10,7 @@ import { DEFAULTS, REFERENCE, toEnvironment } from "./harness/settings.mjs";
 import { NEEDS, TOPICS } from "./harness/topics.mjs";
 
 const ROOT = fileURLToPath(new URL(".", import.meta.url));
-const FOLDERS = ["engineio", "socketio", "replay"];
+const FOLDERS = ["engineio", "socketio", "bench", "replay"];
 const FILES_AT_A_TIME = 2;
 
 const USAGE = `usage: npm test -- [options]

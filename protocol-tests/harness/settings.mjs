@@ -17,6 +17,7 @@ export const DEFAULTS = {
   filter: undefined, // a regular expression on the name of the test
   vectors: fileURLToPath(new URL("../vectors/", import.meta.url)),
   differences: fileURLToPath(new URL("../replay/differences.json", import.meta.url)),
+  listFile: undefined, // if given, test files only write the names of their tests there
   leftOutFile: undefined, // where a test file notes what it did not run
 };
 

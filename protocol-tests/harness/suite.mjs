@@ -63,6 +63,7 @@ export function plainTest(name, declared, body) {
 }
 
 function register(name, needs, body) {
+  if (settings.listFile) return appendFileSync(settings.listFile, JSON.stringify(name) + "\n");
   if (filter && !filter.test(name)) return;
   const missing = needs.filter((need) => !(need in TOPICS) || settings.without.includes(need));
   if (missing.length > 0) return leaveOut(name, missing);
