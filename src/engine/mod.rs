@@ -1,18 +1,48 @@
 //! Layer 2: Engine.IO at run time; usable without Socket.IO.
+//!
+//! ```text
+//!  HTTP request ─▶ Engine::handle ─▶ open │ poll │ post │ upgrade │ Refusal
+//!                                      │     │      │        │
+//!                       Connection ◀───┴─────┴──────┴────────┘   one Session under one mutex, and wakers
+//!                            ▲
+//!                         Driver    the one task of a connection: reads, calls the handler, writes, keeps time
+//! ```
 
+mod config;
 mod connection;
+mod driver;
+mod farewell;
 mod handshake;
+mod refusal;
+mod registry;
+mod service;
+mod upgrade;
+mod websocket;
+mod websocket_io;
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
-pub use handshake::{Headers, HandshakeRequest};
+pub use handshake::{HandshakeRequest, Headers};
+pub use refusal::Refusal;
+pub use service::PeerInfo;
 
 pub use crate::proto::engineio::{CloseReason, Message, SendError, TransportKind};
+pub(crate) use connection::random_id;
 
-/// What the layer above does with sessions: implemented by [`crate::server::Server`], or by an application that
-/// speaks plain Engine.IO.
+use registry::Registry;
+
+/// What the layer above does with sessions: implemented by [`crate::Server`], or by an application that speaks
+/// plain Engine.IO.
 ///
 /// All calls for one connection come from the one task of that connection, one at a time. None may block.
 pub trait EngineHandler: Send + Sync + 'static {
@@ -41,4 +71,110 @@ pub trait EngineHandler: Send + Sync + 'static {
 
     /// The session is closed; nothing comes after it.
     fn on_close(&self, client: Self::Client, reason: CloseReason);
+
+    /// A request was refused (Node's `connection_error` event).
+    fn on_refusal(&self, refusal: &Refusal) {
+        let _ = refusal;
+    }
+}
+
+/// An Engine.IO server: turns HTTP requests into sessions. Cheap to clone.
+#[derive(Debug)]
+pub struct Engine<H> {
+    shared: Arc<Shared<H>>,
+}
+
+impl<H> Clone for Engine<H> {
+    fn clone(&self) -> Engine<H> {
+        Engine { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What all connections of an engine share.
+#[derive(Debug)]
+pub(crate) struct Shared<H> {
+    pub(crate) config: EngineConfig,
+    pub(crate) path_prefix: String,
+    pub(crate) handler: Arc<H>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl<H: EngineHandler> Engine<H> {
+    /// Makes an engine whose sessions are served by `handler`.
+    ///
+    /// # Errors
+    /// An option of `config` that makes no sense.
+    pub fn new(config: EngineConfig, handler: Arc<H>) -> Result<Engine<H>, ConfigError> {
+        config.validate()?;
+        let path_prefix = config.path_prefix();
+        let shared = Shared { config, path_prefix, handler, registry: Arc::new(Registry::new()) };
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// The options it was made with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
+    }
+
+    /// Whether requests with this path are the engine's: a plain prefix match, as on Node.
+    pub fn matches(&self, path: &str) -> bool {
+        path.starts_with(&self.shared.path_prefix)
+    }
+
+    /// The number of open sessions.
+    pub fn clients_count(&self) -> usize {
+        self.shared.registry.len()
+    }
+
+    /// The connection with this session id.
+    pub fn connection(&self, id: &str) -> Option<Arc<Connection>> {
+        self.shared.registry.get(id)
+    }
+
+    /// Closes all sessions at once (`forced close`) and refuses new ones with 503; returns when every task of the
+    /// engine has ended, after `patience` at the latest.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting, not the closing.
+    pub async fn close(&self, patience: Duration) {
+        self.shared.registry.close();
+        for connection in self.shared.registry.all() {
+            connection.discard();
+        }
+        // The end of patience is no error: what still runs ends with its own deadline.
+        let _ = tokio::time::timeout(patience, self.shared.registry.drained()).await;
+    }
+}
+
+/// The body of an answer.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseBody(Full<Bytes>);
+
+impl ResponseBody {
+    /// Makes a body of bytes.
+    pub fn new(bytes: Bytes) -> ResponseBody {
+        ResponseBody(Full::new(bytes))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// The present time; virtual under `tokio::time::pause`.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -1,23 +1,88 @@
 //! `EncodedMessage`: one message made ready for every transport, once.
 
-use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
 
-/// One message, encoded once and shared by all its recipients: a text packet, binary packets, or a text packet
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Buf, Bytes};
+
+use crate::proto::frame::{self, MAX_HEADER_LEN, Opcode};
+
+/// One message, encoded once and shared by all its recipients: a text packet, a binary packet, or a text packet
 /// followed by its attachments.
+///
+/// ```text
+/// ws4       82 0d "42["hello"]…"        one text frame
+///           82 03 01 02 03              one binary frame per attachment
+/// polling4  42["hello"]… ␞ bAQID        made from it: text is a slice, base64 is computed once
+/// ```
 #[derive(Debug)]
 pub struct EncodedMessage {
     ws4: Bytes,
+    packets: usize,
+    compress: bool,
+    /// The polling form where it is no slice of `ws4`: a broadcast to many pollers encodes base64 once.
+    polling4: OnceLock<Bytes>,
 }
+
+/// Between two packets of a polling body (Engine.IO 4).
+const SEPARATOR: u8 = 0x1e;
 
 impl EncodedMessage {
     /// Makes one from a whole Engine.IO text packet, its type character included (`4hello`, `2`, `0{…}`).
-    pub fn text(_packet: &str) -> EncodedMessage {
-        todo!()
+    pub fn text(packet: &str) -> EncodedMessage {
+        let mut text = TextInPlace::with_capacity(packet.len());
+        text.buffer().extend_from_slice(packet.as_bytes());
+        text.finish(b"", std::iter::empty())
     }
 
     /// Makes one from the data of a binary message packet.
-    pub fn binary(_data: &[u8]) -> EncodedMessage {
-        todo!()
+    pub fn binary(data: &[u8]) -> EncodedMessage {
+        let mut ws4 = Vec::with_capacity(frame::header_len(data.len()) + data.len());
+        frame::push_frame(&mut ws4, Opcode::Binary, data);
+        EncodedMessage::from_frames(ws4.into(), 1)
+    }
+
+    /// The packet `2`, made once and shared by all.
+    pub fn ping() -> Arc<EncodedMessage> {
+        static PING: OnceLock<Arc<EncodedMessage>> = OnceLock::new();
+        control(&PING, b"\x81\x012")
+    }
+
+    /// The packet `3`, made once and shared by all.
+    pub fn pong() -> Arc<EncodedMessage> {
+        static PONG: OnceLock<Arc<EncodedMessage>> = OnceLock::new();
+        control(&PONG, b"\x81\x013")
+    }
+
+    /// The packet `3probe`, the answer to a probe, made once and shared by all.
+    pub fn probe_pong() -> Arc<EncodedMessage> {
+        static PROBE_PONG: OnceLock<Arc<EncodedMessage>> = OnceLock::new();
+        control(&PROBE_PONG, b"\x81\x063probe")
+    }
+
+    /// The packet `6`, made once and shared by all.
+    pub fn noop() -> Arc<EncodedMessage> {
+        static NOOP: OnceLock<Arc<EncodedMessage>> = OnceLock::new();
+        control(&NOOP, b"\x81\x016")
+    }
+
+    /// The packet `1`, made once and shared by all.
+    pub fn close() -> Arc<EncodedMessage> {
+        static CLOSE: OnceLock<Arc<EncodedMessage>> = OnceLock::new();
+        control(&CLOSE, b"\x81\x011")
+    }
+
+    /// Says whether a transport may compress this message (default: it may).
+    #[must_use]
+    pub fn with_compress(mut self, compress: bool) -> EncodedMessage {
+        self.compress = compress;
+        self
+    }
+
+    /// Whether a transport may compress this message.
+    pub fn compress(&self) -> bool {
+        self.compress
     }
 
     /// The finished WebSocket frames, one after the other: the text frame, then one binary frame per attachment.
@@ -37,13 +102,229 @@ impl EncodedMessage {
 
     /// Engine.IO packets in this message (one plus the attachments).
     pub fn packets(&self) -> usize {
-        todo!()
+        self.packets
+    }
+
+    /// The Engine.IO packets in order, as a transport that makes its own frames needs them.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut rest = &self.ws4[..];
+        std::iter::from_fn(move || {
+            let (opcode, payload, after) = frame::split_frame(rest)?;
+            rest = after;
+            Some(match opcode {
+                Opcode::Text => Part::Text(payload),
+                _ => Part::Binary(payload),
+            })
+        })
+    }
+
+    /// The packets as a polling body of their own (Engine.IO 4); for text this is a slice of
+    /// [`EncodedMessage::ws4`].
+    pub fn polling4(&self) -> Bytes {
+        match self.only_text() {
+            Some(text) => self.ws4.slice_ref(text),
+            None => self.polling4_with_binary().clone(),
+        }
     }
 
     /// Appends the packets as a part of a polling body (Engine.IO 4): packets separated by U+001E, binary as `b`
     /// and base64. `body` is empty or ends with a whole packet: a separator is written before the first packet if
     /// `body` is not empty.
-    pub fn append_polling4(&self, _body: &mut Vec<u8>) {
-        todo!()
+    pub fn append_polling4(&self, body: &mut Vec<u8>) {
+        let packets = match self.only_text() {
+            Some(text) => text,
+            None => self.polling4_with_binary(),
+        };
+        body.reserve(1 + packets.len());
+        if !body.is_empty() {
+            body.push(SEPARATOR);
+        }
+        body.extend_from_slice(packets);
+    }
+
+    const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
+        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new() }
+    }
+
+    fn only_text(&self) -> Option<&[u8]> {
+        match frame::split_frame(&self.ws4)? {
+            (Opcode::Text, text, []) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn polling4_with_binary(&self) -> &Bytes {
+        self.polling4.get_or_init(|| {
+            let mut body = String::with_capacity(self.len() / 3 * 4 + 4 * self.packets);
+            for part in self.parts() {
+                if !body.is_empty() {
+                    body.push(char::from(SEPARATOR));
+                }
+                match part {
+                    Part::Text(text) => body.push_str(&String::from_utf8_lossy(text)),
+                    Part::Binary(data) => {
+                        body.push('b');
+                        BASE64.encode_string(data, &mut body);
+                    }
+                }
+            }
+            body.into()
+        })
+    }
+}
+
+/// One Engine.IO packet of an [`EncodedMessage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A text packet with its type character; always UTF-8.
+    Text(&'a [u8]),
+    /// The data of a binary message packet.
+    Binary(&'a [u8]),
+}
+
+/// A text packet written where it will stay: the buffer begins with room for what is known only at the end (a prefix
+/// and the frame header), which is then written backwards into that room. So a message costs no copy, and one
+/// allocation while it fits its capacity.
+#[derive(Debug)]
+pub(crate) struct TextInPlace {
+    buffer: Vec<u8>,
+}
+
+impl TextInPlace {
+    /// The longest prefix: `45`, the digits of a `u64`, `-`.
+    pub(crate) const MAX_PREFIX_LEN: usize = 23;
+
+    const ROOM: usize = MAX_HEADER_LEN + TextInPlace::MAX_PREFIX_LEN;
+
+    /// Starts an empty text for which `capacity` bytes after the prefix are enough.
+    pub(crate) fn with_capacity(capacity: usize) -> TextInPlace {
+        let mut buffer = Vec::with_capacity(TextInPlace::ROOM + capacity);
+        buffer.extend_from_slice(&[0; TextInPlace::ROOM]);
+        TextInPlace { buffer }
+    }
+
+    /// The buffer, to which only UTF-8 may be appended; what it holds already stays as it is.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Writes the prefix (UTF-8, at most [`TextInPlace::MAX_PREFIX_LEN`] bytes) and the frame header before the
+    /// text, and appends the attachments as binary frames.
+    pub(crate) fn finish<'a>(
+        mut self,
+        prefix: &[u8],
+        attachments: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> EncodedMessage {
+        let text_start = TextInPlace::ROOM - prefix.len();
+        let text_len = self.buffer.len() - text_start;
+        self.buffer[text_start..TextInPlace::ROOM].copy_from_slice(prefix);
+
+        let room = self.buffer[..text_start].last_chunk_mut().expect("a header fits before the prefix: ROOM");
+        let frame_start =
+            text_start - MAX_HEADER_LEN + frame::write_header_before(room, Opcode::Text, text_len);
+
+        let frames = attachments.clone().map(|data| frame::header_len(data.len()) + data.len());
+        self.buffer.reserve_exact(frames.sum());
+        let mut packets = 1;
+        for data in attachments {
+            frame::push_frame(&mut self.buffer, Opcode::Binary, data);
+            packets += 1;
+        }
+
+        let mut ws4 = Bytes::from(self.buffer);
+        ws4.advance(frame_start);
+        EncodedMessage::from_frames(ws4, packets)
+    }
+}
+
+fn control(cell: &OnceLock<Arc<EncodedMessage>>, frame: &'static [u8]) -> Arc<EncodedMessage> {
+    cell.get_or_init(|| Arc::new(EncodedMessage::from_frames(Bytes::from_static(frame), 1))).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with_attachments(text: &str, attachments: &[Bytes]) -> EncodedMessage {
+        let mut builder = TextInPlace::with_capacity(0);
+        builder.buffer().extend_from_slice(text.as_bytes());
+        builder.finish(b"", attachments.iter().map(|data| &data[..]))
+    }
+
+    fn polling(message: &EncodedMessage, before: &str) -> String {
+        let mut body = before.as_bytes().to_vec();
+        message.append_polling4(&mut body);
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn text_is_one_frame_and_its_polling_form_a_slice_of_it() {
+        let message = EncodedMessage::text("4hello");
+        assert_eq!(message.ws4(), &b"\x81\x064hello"[..]);
+        assert_eq!((message.len(), message.packets(), message.compress()), (8, 1, true));
+        assert_eq!(message.polling4().as_ptr(), message.ws4()[2..].as_ptr());
+        assert_eq!(polling(&message, ""), "4hello");
+        assert_eq!(polling(&message, "2"), "2\u{1e}4hello");
+    }
+
+    #[test]
+    fn binary_is_base64_for_pollers_computed_once() {
+        let message = EncodedMessage::binary(&[1, 2, 3]);
+        assert_eq!(message.ws4(), &b"\x82\x03\x01\x02\x03"[..]);
+        assert_eq!(polling(&message, ""), "bAQID");
+        assert_eq!(message.polling4().as_ptr(), message.polling4().as_ptr());
+        assert_eq!(polling(&EncodedMessage::binary(&[]), "x"), "x\u{1e}b");
+    }
+
+    #[test]
+    fn attachments_follow_their_text() {
+        let attachments = [Bytes::from_static(&[1]), Bytes::from_static(&[])];
+        let message = with_attachments("452-[]", &attachments).with_compress(false);
+        assert_eq!(message.ws4(), &b"\x81\x06452-[]\x82\x01\x01\x82\x00"[..]);
+        assert_eq!((message.packets(), message.compress()), (3, false));
+        assert_eq!(polling(&message, "6"), "6\u{1e}452-[]\u{1e}bAQ==\u{1e}b");
+    }
+
+    #[test]
+    fn a_prefix_is_written_before_the_text() {
+        for len in [0, 200, 70_000] {
+            let text = "x".repeat(len);
+            let mut builder = TextInPlace::with_capacity(0);
+            builder.buffer().extend_from_slice(text.as_bytes());
+            let message = builder.finish(b"4512-", std::iter::empty());
+            assert_eq!(message.ws4(), EncodedMessage::text(&format!("4512-{text}")).ws4());
+        }
+    }
+
+    #[test]
+    fn control_messages_are_made_once() {
+        for (message, text) in [
+            (EncodedMessage::ping(), "2"),
+            (EncodedMessage::pong(), "3"),
+            (EncodedMessage::probe_pong(), "3probe"),
+            (EncodedMessage::noop(), "6"),
+            (EncodedMessage::close(), "1"),
+        ] {
+            assert_eq!(message.ws4(), EncodedMessage::text(text).ws4());
+            assert_eq!(message.packets(), 1);
+        }
+        assert!(Arc::ptr_eq(&EncodedMessage::ping(), &EncodedMessage::ping()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_parts_are_what_went_in(
+            text in ".*",
+            lengths in proptest::collection::vec(0usize..70_000, 0..3),
+        ) {
+            let attachments: Vec<Bytes> = lengths.into_iter().map(|len| vec![7; len].into()).collect();
+            let message = with_attachments(&text, &attachments);
+            let mut expected = vec![Part::Text(text.as_bytes())];
+            expected.extend(attachments.iter().map(|data| Part::Binary(data)));
+            prop_assert_eq!(message.parts().collect::<Vec<_>>(), expected);
+        }
     }
 }

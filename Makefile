@@ -1,0 +1,60 @@
+# ferrio: `make` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+export CARGO_TERM_COLOR ?= auto
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+EXAMPLES := $(TARGET_DIR)/release/examples
+
+.PHONY: help run test check rust-test fuzz-corpus peers browser bench fuzz docs tools protocol-tools dashboard clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: dashboard ## the job monitor with its dashboard, and an example job that reports to it
+	@scripts/run.sh
+
+test: tools check rust-test peers browser ## everything: formatting, lints, docs, Rust, official clients, browser
+	@echo "make test: everything passed"
+
+check: ## formatting, lints, documentation
+	cargo fmt --check
+	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet
+
+rust-test: ## unit, property, vector and integration tests in Rust (the fuzz bodies over their corpus too)
+	cargo test --all-features
+
+peers: protocol-tools ## official clients and raw conversations, against ferrio and against Node's own server
+	cargo build --release --examples
+	cd protocol-tests && npm test
+	cd protocol-tests && npm test -- --server "$(abspath $(EXAMPLES))/conformance" --engine-server "$(abspath $(EXAMPLES))/engine_conformance"
+
+browser: dashboard ## the dashboard in Chromium, with a real job
+	@scripts/tools.sh chromium
+	cargo build --release --features job-monitor --bin job-monitor --example scrape
+	cd dashboard && npm test
+
+bench: ## encode, decode, broadcast, connections: counters and ratios
+	cargo bench
+
+fuzz: ## each fuzz target for SECONDS (default 60) on the stable toolchain
+	@scripts/fuzz.sh
+
+docs: ## the library's documentation
+	cargo doc --no-deps --all-features --open
+
+dashboard: ## build the web page
+	@scripts/tools.sh node
+	cd dashboard && npm ci --no-audit --no-fund --silent && npm run --silent build
+
+tools: ## say (or, as root on Debian, install) what is missing
+	@scripts/tools.sh cargo node chromium
+
+protocol-tools:
+	@scripts/tools.sh cargo node
+	cd protocol-tests && npm ci --no-audit --no-fund --silent
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf dashboard/dist dashboard/node_modules protocol-tests/node_modules

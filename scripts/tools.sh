@@ -1,0 +1,39 @@
+#!/bin/sh
+# Makes sure that the named tools are there: installs what Debian's packages hold when run as root, and otherwise
+# says exactly what is missing.
+set -eu
+
+fail() {
+    echo "missing: $1" >&2
+    exit 1
+}
+
+debian() { # package, command
+    command -v "$2" >/dev/null 2>&1 && return 0
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing $1 (Debian package)"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 ||
+            { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1" >/dev/null; } ||
+            fail "$2; installing the Debian package $1 failed, run: apt-get install $1"
+    fi
+    command -v "$2" >/dev/null 2>&1 || fail "$2; as root run: apt-get install $1"
+}
+
+for tool in "$@"; do
+    case $tool in
+    cargo)
+        command -v cargo >/dev/null 2>&1 || fail "cargo, Rust 1.95 or newer; see https://rustup.rs"
+        cargo fmt --version >/dev/null 2>&1 || fail "rustfmt; run: rustup component add rustfmt"
+        cargo clippy --version >/dev/null 2>&1 || fail "clippy; run: rustup component add clippy"
+        command -v cc >/dev/null 2>&1 || debian gcc cc
+        ;;
+    node)
+        command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || fail "Node.js 20 or newer with npm"
+        major=$(node -p 'process.versions.node.split(".")[0]')
+        [ "$major" -ge 20 ] || fail "Node.js 20 or newer (this is $(node --version))"
+        ;;
+    chromium) debian chromium chromium ;;
+    *) fail "a rule for the tool $tool in scripts/tools.sh" ;;
+    esac
+done

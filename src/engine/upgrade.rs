@@ -1,0 +1,84 @@
+//! The WebSocket handshake (RFC 6455, section 4.2), with the answers of Node's `ws`.
+
+use http::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use tungstenite::handshake::derive_accept_key;
+
+use super::ResponseBody;
+use super::refusal::abort_upgrade;
+
+/// Whether Node's HTTP server would see an upgrade: `Connection` lists it and `Upgrade` is there.
+pub(crate) fn is_requested<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11
+        && request.headers().contains_key(UPGRADE)
+        && request.headers().get_all(CONNECTION).iter().any(lists_upgrade)
+}
+
+fn lists_upgrade(value: &HeaderValue) -> bool {
+    let tokens = value.to_str().unwrap_or("").split(',');
+    tokens.into_iter().any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// The 101 for a valid handshake, or the answer that refuses it.
+pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, Response<ResponseBody>> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
+    }
+    if !headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return Err(abort_upgrade("Invalid Upgrade header"));
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|key| is_key(key));
+    let Some(key) = key else {
+        return Err(abort_upgrade("Missing or invalid Sec-WebSocket-Key header"));
+    };
+    if !headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13" || version == "8") {
+        let mut response = abort_upgrade("Missing or invalid Sec-WebSocket-Version header");
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
+        return Err(response);
+    }
+    let protocol = first_protocol(headers)?;
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = HeaderValue::try_from(derive_accept_key(key)) {
+        answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(protocol) = protocol {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(response)
+}
+
+/// Twenty-two characters of base64 and two pads: sixteen bytes.
+fn is_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_base64)
+}
+
+/// The first subprotocol the client offers is selected, as on Node.
+fn first_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, Response<ResponseBody>> {
+    let Some(offer) = headers.get(SEC_WEBSOCKET_PROTOCOL) else { return Ok(None) };
+    let refused = || abort_upgrade("Invalid Sec-WebSocket-Protocol header");
+    let offered: Vec<&str> = offer.to_str().map_err(|_| refused())?.split(',').map(str::trim).collect();
+    let unique = |(index, name): (usize, &&str)| !offered[..index].contains(name);
+    if !offered.iter().all(|name| is_token(name)) || !offered.iter().enumerate().all(unique) {
+        return Err(refused());
+    }
+    HeaderValue::try_from(offered[0]).map(Some).map_err(|_| refused())
+}
+
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+fn refuse(status: StatusCode, message: &'static str) -> Response<ResponseBody> {
+    let mut response = abort_upgrade(message);
+    *response.status_mut() = status;
+    response
+}
