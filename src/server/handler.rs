@@ -6,6 +6,7 @@
 //! a task of its own; a bounded number of these per connection, see [`Peer`].
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,11 +20,12 @@ use super::connect_error::ConnectError;
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::peer::Peer;
-use super::socket::{EmitError, Socket};
+use super::socket::Socket;
 use super::stats::{Counters, warn_limited};
+use crate::proto::socketio::RESERVED_EVENTS;
 
-/// What went wrong in a handler: whatever its author chose.
-pub(crate) type HandlerError = Box<dyn Error + Send + Sync>;
+/// What went wrong in a handler: whatever its author chose. Every error type converts into it by `?`.
+pub type HandlerError = Box<dyn Error + Send + Sync>;
 
 /// What a handler may return: nothing, or a `Result<(), E>` whose error is logged and counted.
 #[diagnostic::on_unimplemented(
@@ -37,7 +39,7 @@ pub trait HandlerOutput {
     ///
     /// # Errors
     /// Whatever the handler returned.
-    fn into_result(self) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn into_result(self) -> Result<(), HandlerError>;
 }
 
 impl HandlerOutput for () {
@@ -114,9 +116,7 @@ impl ConnectHandler {
 
 /// A handler of a socket that left.
 #[derive(Clone)]
-pub(crate) struct DisconnectHandler(
-    Arc<dyn Fn(Socket, DisconnectReason) -> HandlerFuture + Send + Sync>,
-);
+pub(crate) struct DisconnectHandler(Arc<dyn Fn(Socket, DisconnectReason) -> HandlerFuture + Send + Sync>);
 
 impl DisconnectHandler {
     pub(crate) fn new<F, Fut>(handler: F) -> DisconnectHandler
@@ -168,6 +168,32 @@ impl Middleware {
                 Err(ConnectError::new("internal server error"))
             })
         }))
+    }
+}
+
+/// Event handlers by name.
+#[derive(Debug, Default)]
+pub(crate) struct EventHandlers(HashMap<Arc<str>, Arc<[EventHandler]>>);
+
+/// The handlers of one event, and its name.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredHandlers {
+    pub(crate) name: Arc<str>,
+    pub(crate) handlers: Arc<[EventHandler]>,
+}
+
+impl EventHandlers {
+    pub(crate) fn add(&mut self, event: &str, handler: EventHandler) {
+        if RESERVED_EVENTS.contains(&event) {
+            tracing::warn!(event, "no client can send this event: its name is reserved");
+        }
+        let handlers = self.0.entry(event.into()).or_default();
+        *handlers = handlers.iter().cloned().chain([handler]).collect();
+    }
+
+    pub(crate) fn get(&self, event: &str) -> Option<RegisteredHandlers> {
+        let (name, handlers) = self.0.get_key_value(event)?;
+        Some(RegisteredHandlers { name: Arc::clone(name), handlers: Arc::clone(handlers) })
     }
 }
 
@@ -223,11 +249,6 @@ fn spawn(peer: &Arc<Peer>, occasion: Occasion, pending: HandlerFuture) {
 
 fn report(counters: &Counters, occasion: &Occasion, outcome: Result<(), HandlerError>) {
     let Err(error) = outcome else { return };
-    if matches!(error.downcast_ref(), Some(EmitError::Closed)) {
-        // The client went away while the handler ran: nobody's fault.
-        tracing::debug!(handler = %occasion, "handler ended because its client is gone");
-        return;
-    }
     counters.handler_errors.increment();
     warn_limited!(counters, handler = %occasion, error = %error, "handler failed");
 }

@@ -178,13 +178,7 @@ struct Entry<M> {
 
 impl<M> Default for Rooms<M> {
     fn default() -> Rooms<M> {
-        Rooms {
-            slots: Vec::new(),
-            free: Vec::new(),
-            ids: HashMap::new(),
-            rooms: HashMap::new(),
-            active: 0,
-        }
+        Rooms { slots: Vec::new(), free: Vec::new(), ids: HashMap::new(), rooms: HashMap::new(), active: 0 }
     }
 }
 
@@ -590,7 +584,11 @@ mod tests {
             }
             Step::Activate(s) => {
                 rooms.activate(&id(s));
-                model.sockets.iter_mut().filter(|(known, _)| *known == s).for_each(|(_, active)| *active = true);
+                model
+                    .sockets
+                    .iter_mut()
+                    .filter(|(known, _)| *known == s)
+                    .for_each(|(_, active)| *active = true);
             }
             Step::Join(s, r) => {
                 let new = model.knows(s) && !model.places.contains(&(s, r));
