@@ -12,8 +12,11 @@ use load::{Client, Server, connect_all};
 const RECEIVERS: usize = 1_000;
 
 /// Messages that arrive together, how often, and how large they are.
-const LOADS: [(&str, usize, usize, usize); 3] =
-    [("sparse 1 x 128 B", 1, 200, 128), ("burst 16 x 128 B", 16, 50, 128), ("burst 16 x 4 KiB", 16, 20, 4096)];
+const LOADS: [(&str, usize, usize, usize); 3] = [
+    ("sparse 1 x 128 B", 1, 200, 128),
+    ("burst 16 x 128 B", 16, 50, 128),
+    ("burst 16 x 4 KiB", 16, 20, 4096),
+];
 
 struct Cost {
     cpu: f64,
@@ -84,7 +87,10 @@ async fn compare() {
         None => None,
     };
     println!("{RECEIVERS} receivers, per delivered message");
-    println!("{:<18} {:>8} {:>9} {:>9} {:>9} {:>11} {:>8}", "load", "server", "CPU µs", "writes", "allocs", "node CPU µs", "ratio");
+    println!(
+        "{:<18} {:>8} {:>9} {:>9} {:>9} {:>11} {:>8}",
+        "load", "server", "CPU µs", "writes", "allocs", "node CPU µs", "ratio"
+    );
     for (index, (name, ..)) in LOADS.into_iter().enumerate() {
         let cost = &ferrio[index];
         let node = node.as_ref().map(|costs| costs[index].cpu);

@@ -40,10 +40,20 @@ fn main() {
 async fn compare() {
     let ferrio = run(&Server::ferrio()).await;
     println!("{CONNECTIONS} connections (WebSocket, joined to /)");
-    println!("ferrio  {:>7.2} KiB per idle connection  {:>7.0} µs CPU to open", ferrio.kib, ferrio.microseconds);
+    println!(
+        "ferrio  {:>7.2} KiB per idle connection  {:>7.0} µs CPU to open",
+        ferrio.kib, ferrio.microseconds
+    );
     if let Some(server) = Server::node() {
         let node = run(&server).await;
-        println!("node    {:>7.2} KiB per idle connection  {:>7.0} µs CPU to open", node.kib, node.microseconds);
-        println!("ratio   {:>7.1} x                        {:>7.1} x", node.kib / ferrio.kib, node.microseconds / ferrio.microseconds);
+        println!(
+            "node    {:>7.2} KiB per idle connection  {:>7.0} µs CPU to open",
+            node.kib, node.microseconds
+        );
+        println!(
+            "ratio   {:>7.1} x                        {:>7.1} x",
+            node.kib / ferrio.kib,
+            node.microseconds / ferrio.microseconds
+        );
     }
 }

@@ -44,7 +44,9 @@ fn main() {
     let text = ByteString::from(format!("42{JSON}"));
     let mut decoder = Decoder::new(DecoderLimits::default());
     let (decode, decode_allocations) = cost(|| {
-        let Ok(Packet::Message(Message::Text(text))) = Packet::decode(&text) else { unreachable!("it is a message") };
+        let Ok(Packet::Message(Message::Text(text))) = Packet::decode(&text) else {
+            unreachable!("it is a message")
+        };
         let packet = decoder.text(text).expect("it is valid").expect("it is whole");
         let payload = packet.data.expect("it has data");
         black_box(payload.args::<Progress<'_>>().expect("it is a Progress"));

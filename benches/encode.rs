@@ -43,7 +43,8 @@ fn main() {
         total_pages: 78,
         elapsed_time: 12.5,
     };
-    let (encode, encode_allocations) = cost(|| EncodedPacket::event("/", None, "event", &progress).expect("it is JSON"));
+    let (encode, encode_allocations) =
+        cost(|| EncodedPacket::event("/", None, "event", &progress).expect("it is JSON"));
     let (json, json_allocations) = cost(|| serde_json::to_string(&("event", &progress)).expect("it is JSON"));
     println!("an event of 150 bytes");
     println!("ferrio, finished frame  {encode:>7.0} ns  {encode_allocations:.2} allocations");

@@ -34,6 +34,8 @@
 //! |---|---|
 //! | `job-monitor` | the binary `job-monitor`; nothing in the library |
 
+#![warn(unreachable_pub)]
+
 pub mod engine;
 mod listen;
 pub mod proto;

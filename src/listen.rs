@@ -69,8 +69,10 @@ impl Listening {
         self.stop.send_replace(true);
         (self.close)().await;
         // The end of patience is no error: what is left is cut with the JoinSet.
-        let _ = tokio::time::timeout(CLOSE_PATIENCE, async { while self.accepting.join_next().await.is_some() {} })
-            .await;
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, async {
+            while self.accepting.join_next().await.is_some() {}
+        })
+        .await;
     }
 }
 

@@ -219,9 +219,9 @@ where
             ResponseFutureProjection::Engine { future } => {
                 future.as_mut().poll(cx).map(|response| Ok(response.map(|body| EitherBody::Engine { body })))
             }
-            ResponseFutureProjection::Inner { future } => {
-                future.poll(cx).map(|result| result.map(|response| response.map(|body| EitherBody::Inner { body })))
-            }
+            ResponseFutureProjection::Inner { future } => future
+                .poll(cx)
+                .map(|result| result.map(|response| response.map(|body| EitherBody::Inner { body }))),
         }
     }
 }
@@ -244,7 +244,10 @@ impl<R: Body<Data = Bytes>> Body for EitherBody<R> {
     type Data = Bytes;
     type Error = R::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         match self.project() {
             EitherBodyProjection::Engine { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))

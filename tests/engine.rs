@@ -1,4 +1,5 @@
 //! Engine.IO at run time: the races that a single-threaded server cannot have, back-pressure, slow peers, the end.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/raw_client.rs"]
 mod raw_client;

@@ -1,4 +1,5 @@
 //! What the load benches share: servers as child processes, measured from outside, and many simple clients.
+#![allow(dead_code, reason = "each bench uses its part")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -59,10 +60,12 @@ impl Server {
     }
 
     pub fn usage(&self) -> Usage {
-        let read = |file| std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default();
+        let read =
+            |file| std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default();
         let stat = read("stat");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+        let ticks =
+            |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
         let number_after = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or("");
             line.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0.0)
@@ -104,7 +107,10 @@ pub fn serve_if_asked(allocations: fn() -> usize) {
             let args = event.raw_args().skip(1);
             Ok::<_, HandlerError>(event.socket().namespace().to(room).emit("cast", &args)?)
         });
-        io.on("allocations", move |event: Event| async move { Ok::<_, HandlerError>(event.ack(&allocations())?) });
+        io.on(
+            "allocations",
+            move |event: Event| async move { Ok::<_, HandlerError>(event.ack(&allocations())?) },
+        );
         let listening = io.listen("127.0.0.1:0").await.expect("a free port");
         println!("listening on {}", listening.local_addr().port());
         listening.run_until(std::future::pending::<()>()).await;
@@ -151,7 +157,11 @@ impl Client {
     pub async fn next(&mut self) -> String {
         loop {
             let message = tokio::time::timeout(Duration::from_secs(60), self.socket.next()).await;
-            match message.expect("the server answers in a minute").expect("it is there").expect("it speaks WebSocket") {
+            match message
+                .expect("the server answers in a minute")
+                .expect("it is there")
+                .expect("it speaks WebSocket")
+            {
                 Message::Text(text) if text.as_str() == "2" => self.send("3").await,
                 Message::Text(text) => return text.as_str().to_owned(),
                 _ => {}

@@ -44,7 +44,8 @@ async fn run(port: u16) -> Result<(), String> {
     io.on("join", join);
     io.on("leave", leave);
     io.on("cast", cast);
-    let listening = io.listen(("127.0.0.1", port)).await.map_err(|error| format!("127.0.0.1:{port}: {error}"))?;
+    let listening =
+        io.listen(("127.0.0.1", port)).await.map_err(|error| format!("127.0.0.1:{port}: {error}"))?;
     println!("bench_server listening on {}", listening.local_addr().port());
     listening.run_until(contract::stopped()).await;
     Ok(())

@@ -204,9 +204,8 @@ fn serve_captures(io: &Server) {
     struct Reason {
         c: u32,
     }
-    io.of("/deny").use_(async |_socket: Socket| {
-        Err::<(), _>(ConnectError::new("denied").with_data(&Reason { c: 1 }))
-    });
+    io.of("/deny")
+        .use_(async |_socket: Socket| Err::<(), _>(ConnectError::new("denied").with_data(&Reason { c: 1 })));
 }
 
 /// Settings that come with later versions stop the start, by name.
@@ -241,7 +240,8 @@ fn build() -> Result<Server, String> {
         ..Default::default()
     };
     options.read(&contract::options()?)?;
-    let mut builder = Server::builder().state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
+    let mut builder =
+        Server::builder().state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
     if let Some(interval) = options.ping_interval {
         builder = builder.ping_interval(interval);
     }
@@ -271,12 +271,14 @@ async fn run() -> Result<(), String> {
     match contract::variable("APP").as_deref() {
         None | Some("conformance") => serve_conformance(&io),
         Some("captures") => serve_captures(&io),
-        Some(other) => return Err(format!("APP={other} is not supported, accepted is conformance, captures")),
+        Some(other) => {
+            return Err(format!("APP={other} is not supported, accepted is conformance, captures"));
+        }
     }
     let port: u16 = contract::number("PORT")?.unwrap_or(0);
-    let service = io.service().peer_address(|parts| {
-        parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
-    });
+    let service = io
+        .service()
+        .peer_address(|parts| parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
     let app = Router::new().route("/health", get(async || "ok")).fallback_service(service);
     let failed = |error| format!("127.0.0.1:{port}: {error}");
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;

@@ -1,5 +1,5 @@
 //! What the contract apps share: their environment, and Node's server options by name.
-#![allow(dead_code, unreachable_pub, reason = "each app uses its part")]
+#![allow(dead_code, reason = "each app uses its part")]
 
 use std::env;
 use std::time::Duration;
@@ -39,7 +39,8 @@ impl EngineOptions {
                 "connectTimeout" => self.connect_timeout = Some(milliseconds()?),
                 "maxHttpBufferSize" => {
                     let bytes = value.as_f64().filter(|bytes| *bytes >= 1.0 && bytes.fract() == 0.0);
-                    self.max_http_buffer_size = Some(bytes.ok_or_else(|| wrong("a number of bytes"))? as usize);
+                    self.max_http_buffer_size =
+                        Some(bytes.ok_or_else(|| wrong("a number of bytes"))? as usize);
                 }
                 "allowUpgrades" => {
                     self.allow_upgrades = Some(value.as_bool().ok_or_else(|| wrong("true or false"))?);

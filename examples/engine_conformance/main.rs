@@ -79,7 +79,11 @@ async fn events(State(engine): State<App>) -> Json<Vec<Value>> {
 }
 
 async fn sessions(State(engine): State<App>) -> Json<Vec<String>> {
-    Json(engine.recorder.log(|log| log.sessions.iter().map(|session| session.id().expose().to_owned()).collect()))
+    Json(
+        engine
+            .recorder
+            .log(|log| log.sessions.iter().map(|session| session.id().expose().to_owned()).collect()),
+    )
 }
 
 async fn act(State(app): State<App>, Json(commands): Json<Vec<Value>>) -> (StatusCode, String) {
@@ -92,7 +96,9 @@ async fn act(State(app): State<App>, Json(commands): Json<Vec<Value>>) -> (Statu
         }
         let Some(session) = &session else { return (StatusCode::CONFLICT, "no session is open".to_owned()) };
         let sent = match (command.get("send"), command.get("close")) {
-            (Some(Value::String(text)), _) => session.send(Arc::new(EncodedMessage::text(&format!("4{text}")))),
+            (Some(Value::String(text)), _) => {
+                session.send(Arc::new(EncodedMessage::text(&format!("4{text}"))))
+            }
             (Some(data), _) => match data.get("$hex").and_then(Value::as_str).and_then(unhex) {
                 Some(bytes) => session.send(Arc::new(EncodedMessage::binary(&bytes))),
                 None => return (StatusCode::BAD_REQUEST, format!("send: {data} is neither text nor $hex")),

@@ -114,14 +114,8 @@ impl Wakes {
 
 impl Connection {
     pub(crate) fn new(id: SessionId, request: HandshakeRequest, session: Session) -> Connection {
-        let state = State {
-            session,
-            inbox: Inbox::default(),
-            driver: None,
-            get: None,
-            post: None,
-            finished: false,
-        };
+        let state =
+            State { session, inbox: Inbox::default(), driver: None, get: None, post: None, finished: false };
         Connection { id, request, state: Mutex::new(state) }
     }
 
@@ -309,7 +303,6 @@ impl State {
         self.finished = true;
         std::mem::take(&mut self.inbox)
     }
-
 }
 
 /// A GET or POST that is under way. Dropped before its end (the client went away), it closes the session with

@@ -18,9 +18,7 @@ use super::registry::TaskGuard;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
 use super::{EngineHandler, Shared, now};
-use crate::proto::engineio::{
-    CloseReason, Loss, Packet, Payload, PollMethod, SessionEvent, Via,
-};
+use crate::proto::engineio::{CloseReason, Loss, Packet, Payload, PollMethod, SessionEvent, Via};
 
 /// Drives one connection: reads its WebSocket and the bodies of its POSTs, hands messages to the handler, writes to
 /// its WebSocket, keeps its time. Everything of one connection happens here, one thing after the other.
@@ -49,7 +47,8 @@ enum Link {
     None,
     /// The 101 is being written.
     Upgrading(Via, OnUpgrade),
-    Open(Via, WebSocket),
+    /// Boxed, so that a session on polling does not pay for it.
+    Open(Via, Box<WebSocket>),
 }
 
 /// The body of a POST that is being processed.
@@ -74,7 +73,11 @@ impl<H: EngineHandler> Driver<H> {
     }
 
     /// For a session that opens over WebSocket, once the 101 is written.
-    pub(crate) fn websocket(shared: Arc<Shared<H>>, connection: Arc<Connection>, upgrade: OnUpgrade) -> Driver<H> {
+    pub(crate) fn websocket(
+        shared: Arc<Shared<H>>,
+        connection: Arc<Connection>,
+        upgrade: OnUpgrade,
+    ) -> Driver<H> {
         Driver::new(shared, connection, Link::Upgrading(Via::WebSocket, upgrade))
     }
 
@@ -142,7 +145,9 @@ impl<H: EngineHandler> Driver<H> {
             Poll::Pending => {}
             Poll::Ready(Ok(upgraded)) => {
                 let limit = self.shared.config.max_http_buffer_size;
-                self.link = Link::Open(via, WebSocket::new(TokioIo::new(upgraded), limit, self.connection.request().base64));
+                let base64 = self.connection.request().base64;
+                let socket = WebSocket::new(TokioIo::new(upgraded), limit, base64);
+                self.link = Link::Open(via, Box::new(socket));
             }
             Poll::Ready(Err(error)) => {
                 debug!(%error, "the host did not hand over the connection of a WebSocket");
@@ -392,7 +397,7 @@ impl<H: EngineHandler> Driver<H> {
         self.poll_farewell(cx)
     }
 
-    fn take_leave(&mut self, mut socket: WebSocket, reason: CloseReason) {
+    fn take_leave(&mut self, mut socket: Box<WebSocket>, reason: CloseReason) {
         if reason == CloseReason::ForcedClose {
             self.connection.state().session.poll_transmit(now(), Via::WebSocket, socket.queue());
         } else if !socket.clear() {
@@ -435,7 +440,10 @@ impl<H: EngineHandler> Driver<H> {
         };
         let takes_body = self.client.is_some() && self.body.is_none() && !self.paused;
         let mut state = self.connection.state();
-        if state.session.is_closed() || writes_by.is_some_and(|via| state.session.can_transmit(via)) || state.session.poll_timeout() != deadline {
+        if state.session.is_closed()
+            || writes_by.is_some_and(|via| state.session.can_transmit(via))
+            || state.session.poll_timeout() != deadline
+        {
             return false;
         }
         state.sleep(cx, takes_body)

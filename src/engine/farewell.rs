@@ -16,7 +16,7 @@ use super::websocket_io::Incoming;
 
 /// Writes what is left, waits for the peer's close frame, ends the stream; gives up after a while.
 pub(crate) struct Farewell {
-    socket: WebSocket,
+    socket: Box<WebSocket>,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
 }
@@ -24,7 +24,9 @@ pub(crate) struct Farewell {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Messages and close frame are being written; `bool`: the peer said its goodbye already.
-    Flush { peer_done: bool },
+    Flush {
+        peer_done: bool,
+    },
     AwaitPeer,
     Shutdown,
     /// Our side has ended. Closing with unread bytes would reset the connection and could cost the peer our close
@@ -34,7 +36,12 @@ enum Phase {
 
 impl Farewell {
     /// `peer_done`: its close frame came, or it broke the rules, so that nothing is to be waited for.
-    pub(crate) fn new(socket: WebSocket, peer_done: bool, patience: Duration, mut sleep: Pin<Box<Sleep>>) -> Farewell {
+    pub(crate) fn new(
+        socket: Box<WebSocket>,
+        peer_done: bool,
+        patience: Duration,
+        mut sleep: Pin<Box<Sleep>>,
+    ) -> Farewell {
         sleep.as_mut().reset(Instant::now() + patience);
         Farewell { socket, phase: Phase::Flush { peer_done }, deadline: sleep }
     }
@@ -88,10 +95,15 @@ impl Future for Farewell {
 }
 
 /// Closes a WebSocket that no session takes, with an empty close frame, as Node does.
-pub(crate) async fn turn_away(upgrade: OnUpgrade, max_message_size: usize, patience: Duration, task: TaskGuard) {
+pub(crate) async fn turn_away(
+    upgrade: OnUpgrade,
+    max_message_size: usize,
+    patience: Duration,
+    task: TaskGuard,
+) {
     let _task = task;
     let Ok(upgraded) = upgrade.await else { return };
-    let mut socket = WebSocket::new(TokioIo::new(upgraded), max_message_size, false);
+    let mut socket = Box::new(WebSocket::new(TokioIo::new(upgraded), max_message_size, false));
     socket.queue_close();
     Farewell::new(socket, false, patience, Box::pin(tokio::time::sleep(patience))).await;
 }

@@ -3,10 +3,16 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-/// Header names (lower case) and values in order of arrival, in one allocation each.
+/// Header names (lower case) and values in order of arrival.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
-    entries: Box<[(Box<str>, Box<[u8]>)]>,
+    entries: Box<[Header]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Header {
+    name: Box<str>,
+    value: Box<[u8]>,
 }
 
 impl Headers {
@@ -17,13 +23,17 @@ impl Headers {
 
     /// All headers.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.entries.iter().map(|(name, value)| (&**name, &**value))
+        self.entries.iter().map(|header| (&*header.name, &*header.value))
     }
 }
 
 impl From<&http::HeaderMap> for Headers {
     fn from(headers: &http::HeaderMap) -> Headers {
-        Headers { entries: headers.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect() }
+        let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| Header {
+            name: name.as_str().into(),
+            value: value.as_bytes().into(),
+        };
+        Headers { entries: headers.iter().map(header).collect() }
     }
 }
 

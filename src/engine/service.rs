@@ -18,9 +18,7 @@ use super::farewell::{PATIENCE, turn_away, turn_away_raw};
 use super::handshake::HandshakeRequest;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
-use crate::proto::engineio::{
-    EngineQuery, OpenPacket, PollMethod, Session, TransportKind, Via,
-};
+use crate::proto::engineio::{EngineQuery, OpenPacket, PollMethod, Session, TransportKind, Via};
 
 /// What the host knows of the peer of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,13 +51,15 @@ impl<H: EngineHandler> Engine<H> {
                 self.shared.handler.on_refusal(&refusal);
                 refusal.to_response()
             }
-            Ok(None) => match self.open_polling(&query, HandshakeRequest::new(&request, &query, peer)).await {
-                Ok(body) => quirks.apply(packets_response(body)),
-                Err(refusal) => {
-                    self.shared.handler.on_refusal(&refusal);
-                    refusal.to_response()
+            Ok(None) => {
+                match self.open_polling(&query, HandshakeRequest::new(&request, &query, peer)).await {
+                    Ok(body) => quirks.apply(packets_response(body)),
+                    Err(refusal) => {
+                        self.shared.handler.on_refusal(&refusal);
+                        refusal.to_response()
+                    }
                 }
-            },
+            }
             Ok(Some(connection)) => match *request.method() {
                 Method::GET => quirks.apply(self.poll(&connection).await),
                 Method::POST => quirks.apply(self.post(&connection, request).await),
@@ -195,7 +195,12 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     /// A WebSocket handshake: opens a session, or takes one over.
-    async fn upgrade<B>(&self, request: &mut Request<B>, query: &EngineQuery, peer: PeerInfo) -> Response<ResponseBody> {
+    async fn upgrade<B>(
+        &self,
+        request: &mut Request<B>,
+        query: &EngineQuery,
+        peer: PeerInfo,
+    ) -> Response<ResponseBody> {
         let connection = match self.verify(query, request.method(), true).await {
             Ok(connection) => connection,
             Err(refusal) => {
@@ -208,7 +213,7 @@ impl<H: EngineHandler> Engine<H> {
         }
         let response = match upgrade::accept(request) {
             Ok(response) => response,
-            Err(response) => return response,
+            Err(invalid) => return invalid.to_response(),
         };
         let on_upgrade = hyper::upgrade::on(&mut *request);
         // Node compares the transport only now: `transport=polling` gets its 101, and a close frame.
@@ -245,7 +250,9 @@ impl<H: EngineHandler> Shared<H> {
     fn open(&self, transport: TransportKind, request: HandshakeRequest) -> Arc<Connection> {
         let id = SessionId::random();
         let upgrades: &[&str] = match transport {
-            TransportKind::Polling if self.config.allow_upgrades && self.config.allows(TransportKind::WebSocket) => {
+            TransportKind::Polling
+                if self.config.allow_upgrades && self.config.allows(TransportKind::WebSocket) =>
+            {
                 &["websocket"]
             }
             _ => &[],

@@ -1,8 +1,8 @@
 //! The WebSocket handshake (RFC 6455, section 4.2), with the answers of Node's `ws`.
 
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
@@ -22,23 +22,49 @@ fn lists_upgrade(value: &HeaderValue) -> bool {
     tokens.into_iter().any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
 }
 
-/// The 101 for a valid handshake, or the answer that refuses it.
-pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, Response<ResponseBody>> {
+/// What is wrong with a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    Method,
+    Upgrade,
+    Key,
+    Version,
+    Protocol,
+}
+
+impl Invalid {
+    pub(crate) fn to_response(self) -> Response<ResponseBody> {
+        let mut response = abort_upgrade(match self {
+            Invalid::Method => "Invalid HTTP method",
+            Invalid::Upgrade => "Invalid Upgrade header",
+            Invalid::Key => "Missing or invalid Sec-WebSocket-Key header",
+            Invalid::Version => "Missing or invalid Sec-WebSocket-Version header",
+            Invalid::Protocol => "Invalid Sec-WebSocket-Protocol header",
+        });
+        match self {
+            Invalid::Method => *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED,
+            Invalid::Version => {
+                response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
+            }
+            Invalid::Upgrade | Invalid::Key | Invalid::Protocol => {}
+        }
+        response
+    }
+}
+
+/// The 101 for a valid handshake.
+pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, Invalid> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Invalid HTTP method"));
+        return Err(Invalid::Method);
     }
     if !headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-        return Err(abort_upgrade("Invalid Upgrade header"));
+        return Err(Invalid::Upgrade);
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|key| is_key(key));
-    let Some(key) = key else {
-        return Err(abort_upgrade("Missing or invalid Sec-WebSocket-Key header"));
-    };
+    let key = key.ok_or(Invalid::Key)?;
     if !headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13" || version == "8") {
-        let mut response = abort_upgrade("Missing or invalid Sec-WebSocket-Version header");
-        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
-        return Err(response);
+        return Err(Invalid::Version);
     }
     let protocol = first_protocol(headers)?;
     let mut response = Response::new(ResponseBody::default());
@@ -46,9 +72,8 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, 
     let answer = response.headers_mut();
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = HeaderValue::try_from(derive_accept_key(key)) {
-        answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    }
+    let accept = HeaderValue::try_from(derive_accept_key(key)).expect("base64 is a header value");
+    answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(protocol) = protocol {
         answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -62,23 +87,18 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// The first subprotocol the client offers is selected, as on Node.
-fn first_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, Response<ResponseBody>> {
+fn first_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, Invalid> {
     let Some(offer) = headers.get(SEC_WEBSOCKET_PROTOCOL) else { return Ok(None) };
-    let refused = || abort_upgrade("Invalid Sec-WebSocket-Protocol header");
-    let offered: Vec<&str> = offer.to_str().map_err(|_| refused())?.split(',').map(str::trim).collect();
+    let offered: Vec<&str> =
+        offer.to_str().map_err(|_| Invalid::Protocol)?.split(',').map(str::trim).collect();
     let unique = |(index, name): (usize, &&str)| !offered[..index].contains(name);
     if !offered.iter().all(|name| is_token(name)) || !offered.iter().enumerate().all(unique) {
-        return Err(refused());
+        return Err(Invalid::Protocol);
     }
-    HeaderValue::try_from(offered[0]).map(Some).map_err(|_| refused())
+    HeaderValue::try_from(offered[0]).map(Some).map_err(|_| Invalid::Protocol)
 }
 
 fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-fn refuse(status: StatusCode, message: &'static str) -> Response<ResponseBody> {
-    let mut response = abort_upgrade(message);
-    *response.status_mut() = status;
-    response
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

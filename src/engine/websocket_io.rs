@@ -86,7 +86,9 @@ impl WebSocketReader {
         match close {
             None => self.replies.extend_from_slice(&frame::close_frame(None)),
             // How tungstenite reports a code that a peer must not send; Node answers 1002 without a reason.
-            Some(CloseFrame { code: CloseCode::Protocol, reason }) if reason.as_str() == "Protocol violation" => {
+            Some(CloseFrame { code: CloseCode::Protocol, reason })
+                if reason.as_str() == "Protocol violation" =>
+            {
                 self.replies.extend_from_slice(&frame::close_frame(Some(1002)));
                 return Incoming::Failed;
             }

@@ -165,7 +165,13 @@ impl EncodedMessage {
     }
 
     const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
-        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new(), ws4_base64: OnceLock::new() }
+        EncodedMessage {
+            ws4,
+            packets,
+            compress: true,
+            polling4: OnceLock::new(),
+            ws4_base64: OnceLock::new(),
+        }
     }
 
     fn only_text(&self) -> Option<&[u8]> {

@@ -1,5 +1,5 @@
 //! RawClient: HTTP/1.1 and WebSocket frames by hand, so that a test says exactly what is on the wire.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part, and fails by panicking")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,7 +33,8 @@ impl RawClient {
 
     /// Sends a request without waiting for its answer.
     pub async fn request(&mut self, method: &str, target: &str, body: &str) {
-        let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+        let length =
+            if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
         let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n{body}");
         self.stream.write_all(request.as_bytes()).await.unwrap();
     }

@@ -512,7 +512,7 @@ impl Session {
             Get::Waits if !self.has_for_get() => return,
             // The queue is a better reason than the noop to answer.
             Get::Owed(Reply::Noop) | Get::Waits if self.has_for_get() => {
-                self.transmit_queue_by_get(now, into)
+                self.transmit_queue_by_get(now, into);
             }
             Get::Owed(Reply::Noop) | Get::Waits => into.push_back(EncodedMessage::noop()),
             Get::Owed(Reply::Close) => into.push_back(EncodedMessage::close()),
