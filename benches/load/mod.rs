@@ -43,7 +43,7 @@ impl Server {
             return None;
         }
         let mut command = Command::new("node");
-        command.arg(app).args(["--port", "0"]);
+        command.arg(app).args(["--port", &free_port().to_string()]);
         Some(Server::start("node", command))
     }
 
@@ -85,6 +85,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it has an address").port()
 }
 
 const SERVE: &str = "--serve-as-ferrio";

@@ -154,6 +154,6 @@ fn frames(message: &EncodedMessage, base64: bool) -> &Bytes {
 /// More slices a call did not pay in the design's measurements, and the array lives on the stack.
 const MAX_MESSAGES_PER_WRITE: usize = 64;
 /// An idle connection does not keep the queue of its busiest moment.
-const KEPT_QUEUE_CAPACITY: usize = 8;
+const KEPT_QUEUE_CAPACITY: usize = 16;
 /// Pongs of at most 125 bytes each; a peer that reads never comes near it.
 const MAX_REPLIES: usize = 16 * 1024;

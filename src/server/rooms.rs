@@ -510,8 +510,8 @@ mod tests {
         assert_eq!(names(format!("job:{}", 7)), ["job:7"]);
         assert_eq!(names(["a", "b"]), ["a", "b"]);
         assert_eq!(names(&["a", "b"][..]), ["a", "b"]);
-        let borrowed = ["a", "b"];
-        assert_eq!(names(&borrowed), ["a", "b"]);
+        let borrowed: &[&str; 2] = &["a", "b"];
+        assert_eq!(names(borrowed), ["a", "b"]);
         assert_eq!(names(&owned), ["a", "b"]);
         assert_eq!(names(owned), ["a", "b"]);
         assert_eq!(names(Room::from("a")), ["a"]);
