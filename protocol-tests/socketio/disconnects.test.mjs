@@ -5,8 +5,10 @@ import { Client, MODES } from "../harness/socketio_client.mjs";
 import { socketioTest } from "../harness/suite.mjs";
 import { sleep } from "../harness/wait.mjs";
 
+const RECONNECTING = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100, randomizationFactor: 0 };
+
 for (const mode of Object.keys(MODES)) {
-  socketioTest(`${mode}: the client leaves and comes back [CLI-014]`, async (app) => {
+  socketioTest(`${mode}: the client leaves and comes back [CLI-014] [CLI-069]`, async (app) => {
     const client = await Client.connect(app, { mode });
     const before = client.id;
     client.close();
@@ -48,7 +50,13 @@ for (const mode of Object.keys(MODES)) {
     assert.equal((await client.disconnected.next()).reason, "io server disconnect");
   });
 
-  const RECONNECTING = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100, randomizationFactor: 0 };
+  socketioTest(`${mode}: an event whose answer was lost with the connection can be sent again, and is answered [CLI-095]`, async (app) => {
+    const client = await Client.connect(app, { mode, retries: 5, ackTimeout: 200, ...RECONNECTING });
+    client.socket.io.engine.close();
+    const answer = client.ask("echo", "again");
+    assert.deepEqual(await answer, [null, "again"]);
+  });
+
 
   socketioTest(`${mode}: a lost connection is made again, with a new id [SIO-061] [CLI-013] [CLI-015] [CLI-057]`, async (app) => {
     const client = await Client.connect(app, { mode, ...RECONNECTING });
@@ -161,4 +169,21 @@ socketioTest("a polling connection that joins no namespace in time is closed as 
   const session = await app.polling();
   assert.equal((await session.get()).body, "1");
   assert.equal((await session.get()).status, 400);
+});
+
+socketioTest("a connection that succeeds is not made again [CLI-025]", async (app) => {
+  const client = await Client.connect(app, { ...RECONNECTING, timeout: 300 });
+  let attempts = 0;
+  client.socket.io.on("reconnect_attempt", () => attempts++);
+  await sleep(400);
+  assert.equal(attempts, 0);
+  assert.equal(client.disconnected.size, 0);
+});
+
+socketioTest("a refusal by a middleware is not tried again by itself [CLI-068]", async (app) => {
+  const client = Client.open(app, { nsp: "/auth", ...RECONNECTING });
+  await client.refused.next();
+  await sleep(250);
+  assert.equal(client.refused.size, 0);
+  assert.equal(client.socket.active, false);
 });

@@ -172,6 +172,14 @@ for (const mode of Object.keys(MODES)) {
     assert.deepEqual(await client.ask("echo", value), [value]);
   });
 
+  socketioTest(`${mode}: very large binaries go both ways [SIO-161]`, async (app) => {
+    const client = await connect(app);
+    const bytes = Buffer.alloc(700_000).map((_, i) => i % 253); // below 1 MB as base64 too
+    const [back] = await client.ask("echo", bytes);
+    assert.ok(back.equals(bytes), `${back.length} bytes came back`);
+    assert.equal((await client.call("blob", 5_000_000)).length, 5_000_000);
+  });
+
   socketioTest(`${mode}: the client's own timeout of an acknowledgement [CLI-084] [CLI-086] [CLI-087] [CLI-088] [CLI-089] [CLI-072]`, async (app) => {
     const client = await connect(app);
     await assert.rejects(client.socket.timeout(50).emitWithAck("nobody listens to this"), /timed out/);

@@ -53,7 +53,7 @@ impl<H: EngineHandler> Engine<H> {
                 self.shared.handler.on_refusal(&refusal);
                 refusal.to_response()
             }
-            Ok(None) => match self.open_polling(&query, &request, peer) {
+            Ok(None) => match self.open_polling(&query, HandshakeRequest::new(&request, &query, peer)).await {
                 Ok(body) => quirks.apply(packets_response(body)),
                 Err(refusal) => {
                     self.shared.handler.on_refusal(&refusal);
@@ -112,9 +112,9 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     /// Opens a session over polling; gives the body of the answer.
-    fn open_polling<B>(&self, query: &EngineQuery, request: &Request<B>, peer: PeerInfo) -> Result<Vec<u8>, Refusal> {
+    async fn open_polling(&self, query: &EngineQuery, request: HandshakeRequest) -> Result<Vec<u8>, Refusal> {
         check_protocol(query)?;
-        let connection = self.shared.open(TransportKind::Polling, HandshakeRequest::new(request, query, peer));
+        let connection = self.shared.open(TransportKind::Polling, request);
         let mut body = Vec::new();
         {
             let mut state = connection.state();
@@ -129,7 +129,9 @@ impl<H: EngineHandler> Engine<H> {
             session.handle_transmitted(now(), Via::Polling, bytes);
             messages.iter().for_each(|message| message.append_polling4(&mut body));
         }
-        tokio::spawn(Driver::polling(Arc::clone(&self.shared), connection));
+        tokio::spawn(Driver::polling(Arc::clone(&self.shared), Arc::clone(&connection)));
+        // The handler knows of the session before the client does.
+        connection.settle().await;
         Ok(body)
     }
 
