@@ -510,7 +510,8 @@ mod tests {
         assert_eq!(names(format!("job:{}", 7)), ["job:7"]);
         assert_eq!(names(["a", "b"]), ["a", "b"]);
         assert_eq!(names(&["a", "b"][..]), ["a", "b"]);
-        assert_eq!(names(&["a", "b"]), ["a", "b"]);
+        let array = ["a", "b"];
+        assert_eq!(names(&array), array);
         assert_eq!(names(&owned), ["a", "b"]);
         assert_eq!(names(owned), ["a", "b"]);
         assert_eq!(names(Room::from("a")), ["a"]);

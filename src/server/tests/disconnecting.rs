@@ -146,3 +146,27 @@ async fn nothing_of_a_socket_is_kept_after_its_end() {
     settle().await;
     assert_eq!(Arc::strong_count(&witness), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn any_thread_may_disconnect_a_socket() {
+    let (io, log) = server();
+    let (client, socket) = Client::connected(&io).await;
+    std::thread::spawn(move || socket.disconnect()).join().unwrap();
+    assert_eq!(client.poll().await, "41");
+    settle().await;
+    assert_eq!(log.take(), ["/ server namespace disconnect 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_closed() {
+    let (io, log) = server_with(|builder| builder.max_send_queue(100));
+    let (client, socket) = Client::connected(&io).await;
+    for _ in 0..3 {
+        io.emit("much", &"x".repeat(60)).unwrap();
+    }
+    socket.emit("into the void", &()).unwrap();
+    settle().await;
+    assert_eq!(log.take(), ["/ transport error 0"]);
+    assert_eq!(io.stats().slow_peers, 1);
+    assert!(client.is_closed().await);
+}
