@@ -511,7 +511,8 @@ mod tests {
         assert_eq!(names(["a", "b"]), ["a", "b"]);
         assert_eq!(names(&["a", "b"][..]), ["a", "b"]);
         let array = ["a", "b"];
-        assert_eq!(names(&array), array);
+        let list: &[&str; 2] = &array;
+        assert_eq!(names(list), array);
         assert_eq!(names(&owned), ["a", "b"]);
         assert_eq!(names(owned), ["a", "b"]);
         assert_eq!(names(Room::from("a")), ["a"]);
