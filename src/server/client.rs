@@ -100,6 +100,9 @@ impl Client {
     /// The connection is closed.
     pub(crate) fn handle_close(mut self, reason: CloseReason) {
         self.peer.counters().connections.decrement();
+        if self.peer.was_slow() {
+            warn_limited!(self.peer.counters(), "a client did not read what was sent to it: closed");
+        }
         self.peer.depart_all(DisconnectReason::from(reason), false);
         self.drop_joining();
         self.peer.start_departed();

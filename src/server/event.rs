@@ -41,15 +41,14 @@ struct PendingAnswer {
 impl Event {
     /// Starts the handlers of an event: the namespace's, then the socket's own.
     pub(crate) fn dispatch(socket: &Socket, packet: Packet) {
-        let Some(payload) = packet.data else { return };
-        let Some(name) = payload.event_name() else { return };
+        let counters = socket.peer().counters();
+        let Some(payload) = packet.data else { return counters.unhandled_events.increment() };
+        let Some(name) = payload.event_name() else { return counters.unhandled_events.increment() };
         let name = name.into_text();
-        let of_namespace = socket.home().event_handlers(&name);
-        let lists = [of_namespace, socket.own_handlers(&name)];
+        let lists = [socket.home().event_handlers(&name), socket.own_handlers(&name)];
         let count: usize = lists.iter().flatten().map(|list| list.handlers.len()).sum();
         if count == 0 {
-            socket.peer().counters().unhandled_events.increment();
-            return;
+            return counters.unhandled_events.increment();
         }
         drop(name);
         let sent = (count > 1).then(Arc::default);

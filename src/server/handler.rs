@@ -182,11 +182,15 @@ pub(crate) struct RegisteredHandlers {
     pub(crate) handlers: Arc<[EventHandler]>,
 }
 
+/// Says in the log that a handler can never be called.
+pub(crate) fn warn_if_reserved(event: &str) {
+    if RESERVED_EVENTS.contains(&event) {
+        tracing::warn!(event, "no client can send this event: its name is reserved");
+    }
+}
+
 impl EventHandlers {
     pub(crate) fn add(&mut self, event: &str, handler: EventHandler) {
-        if RESERVED_EVENTS.contains(&event) {
-            tracing::warn!(event, "no client can send this event: its name is reserved");
-        }
         let handlers = self.0.entry(event.into()).or_default();
         *handlers = handlers.iter().cloned().chain([handler]).collect();
     }

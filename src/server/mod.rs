@@ -30,6 +30,8 @@ mod peer;
 mod rooms;
 mod socket;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
     ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
-    MiddlewareOutput, RegisteredHandlers,
+    MiddlewareOutput, RegisteredHandlers, warn_if_reserved,
 };
 use super::hub::Shared;
 use super::rooms::{IntoRooms, Rooms};
@@ -114,7 +114,9 @@ impl Namespace {
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.inner.handlers.write().events.add(event, EventHandler::new(handler));
+        warn_if_reserved(event);
+        let handler = EventHandler::new(handler);
+        self.inner.handlers.write().events.add(event, handler);
     }
 
     /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -16,7 +16,7 @@ use super::disconnect::DisconnectReason;
 use super::hub::Shared;
 use super::rooms::Room;
 use super::socket::Socket;
-use super::stats::{Counters, warn_limited};
+use super::stats::Counters;
 use crate::engine::{Connection, SendError};
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::{Packet, PacketKind, Payload};
@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     state: Mutex<State>,
     /// Handlers that are tasks now.
     waiting: AtomicUsize,
+    /// The send queue overflowed.
+    slow: AtomicBool,
     /// The connection's task.
     task: AtomicWaker,
 }
@@ -59,8 +61,14 @@ pub(crate) enum Route {
 
 impl Peer {
     pub(crate) fn new(connection: Arc<Connection>, shared: Arc<Shared>) -> Arc<Peer> {
-        let task = AtomicWaker::new();
-        Arc::new(Peer { connection, shared, state: Mutex::default(), waiting: AtomicUsize::new(0), task })
+        Arc::new(Peer {
+            connection,
+            shared,
+            state: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            slow: AtomicBool::new(false),
+            task: AtomicWaker::new(),
+        })
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -72,12 +80,17 @@ impl Peer {
     }
 
     /// Sends without caring whether it arrives: a connection that is closed, or is now closed because its peer is too
-    /// slow, tells so by its end.
+    /// slow, tells so by its end. (It is logged there, too: here locks may be held, and a subscriber is user code.)
     pub(crate) fn send(&self, message: Arc<EncodedMessage>) {
-        if let Err(SendError::QueueFull { queued, limit }) = self.connection.send(message) {
+        if let Err(SendError::QueueFull { .. }) = self.connection.send(message) {
             self.counters().slow_peers.increment();
-            warn_limited!(self.counters(), queued, limit, "a peer does not read what is sent to it: closed");
+            self.slow.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the connection was closed because its peer does not read.
+    pub(crate) fn was_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
     }
 
     pub(crate) fn route(&self, namespace: &str) -> Route {

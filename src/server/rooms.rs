@@ -510,8 +510,9 @@ mod tests {
         assert_eq!(names(format!("job:{}", 7)), ["job:7"]);
         assert_eq!(names(["a", "b"]), ["a", "b"]);
         assert_eq!(names(&["a", "b"][..]), ["a", "b"]);
-        let borrowed: &[&str; 2] = &["a", "b"];
-        assert_eq!(names(borrowed), ["a", "b"]);
+        let array = ["a", "b"];
+        let list: &[&str; 2] = &array;
+        assert_eq!(names(list), array);
         assert_eq!(names(&owned), ["a", "b"]);
         assert_eq!(names(owned), ["a", "b"]);
         assert_eq!(names(Room::from("a")), ["a"]);

@@ -17,7 +17,9 @@ use super::broadcast::BroadcastOperator;
 use super::data::{Data, Extensions, TypeMap};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
-use super::handler::{DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers};
+use super::handler::{
+    DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers, warn_if_reserved,
+};
 use super::handshake::Handshake;
 use super::namespace::Namespace;
 use super::peer::Peer;
@@ -246,7 +248,9 @@ impl Socket {
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.with_handlers(|extras| extras.events.add(event, EventHandler::new(handler)));
+        warn_if_reserved(event);
+        let handler = EventHandler::new(handler);
+        self.with_handlers(|extras| extras.events.add(event, handler));
     }
 
     /// Adds a handler of this socket's end.
@@ -255,7 +259,8 @@ impl Socket {
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.with_handlers(|extras| extras.disconnect.push(DisconnectHandler::new(handler)));
+        let handler = DisconnectHandler::new(handler);
+        self.with_handlers(|extras| extras.disconnect.push(handler));
     }
 
     /// Takes the socket out of its namespace; the client is told, and the connection stays open: Node's
@@ -275,8 +280,11 @@ impl Socket {
 
     /// Handlers of a socket that has left would never be dropped, if they hold the socket.
     fn with_handlers(&self, add: impl FnOnce(&mut Extras)) {
+        let mut add = Some(add);
         self.with_extras(|extras| {
-            if self.stage() != DISCONNECTED {
+            if self.stage() != DISCONNECTED
+                && let Some(add) = add.take()
+            {
                 add(extras);
             }
         });

@@ -1,0 +1,167 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn packets_that_arrive_together_are_handled_as_if_they_came_apart() {
+    let (io, log) = server();
+    io.on("note", async |event: Event| {
+        let line: String = event.args()?;
+        event.state::<Log>().note(line);
+        Ok::<_, ArgsError>(())
+    });
+    let client = Client::open(&io).await;
+    client.post("40\x1e42[\"note\",\"a\"]\x1e42[\"note\",\"b\"]\x1e41").await;
+    assert_eq!(log.take(), ["a", "b", "/ client namespace disconnect 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_of_one_event_are_started_in_order_those_of_the_socket_last() {
+    let (io, log) = server();
+    let (client, socket) = Client::connected(&io).await;
+    socket.on("x", async |event: Event| event.state::<Log>().note("own"));
+    io.on("x", async |event: Event| {
+        event.state::<Log>().note("first");
+        tokio::task::yield_now().await;
+        event.state::<Log>().note("first, later");
+    });
+    io.on("x", async |event: Event| event.state::<Log>().note("second"));
+    client.post("42[\"x\"]").await;
+    settle().await;
+    assert_eq!(log.take(), ["first", "second", "own", "first, later"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_of_several_handlers_acknowledges() {
+    let (io, _) = server();
+    for answer in ["one", "two"] {
+        io.on("x", move |event: Event| async move { event.ack(answer) });
+    }
+    let (client, _) = Client::connected(&io).await;
+    client.post("427[\"x\"]\x1e428[\"x\"]").await;
+    assert_eq!(client.poll().await, r#"437["one"]|438["one"]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_stops_its_handler_and_nothing_else() {
+    let (io, log) = server();
+    io.on("x", async |event: Event| assert_eq!(event.name(), "y"));
+    io.on("x", async |event: Event| {
+        tokio::task::yield_now().await;
+        assert_eq!(event.name(), "y");
+    });
+    io.on("x", async |event: Event| event.state::<Log>().note("third"));
+    io.on("x", |event: Event| {
+        assert_eq!(event.name(), "y");
+        async {}
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"x\"]").await;
+    settle().await;
+    assert_eq!(log.take(), ["third"]);
+    assert_eq!(io.stats().handler_panics, 3);
+    assert!(!client.is_closed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_handler_is_counted() {
+    let (io, _) = server();
+    io.on("number", async |event: Event| {
+        let _: u64 = event.args()?;
+        Ok::<_, HandlerError>(())
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"number\",1]\x1e42[\"number\",\"one\"]\x1e42[\"number\"]").await;
+    assert_eq!(io.stats().handler_errors, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_without_handler_or_data_is_ignored() {
+    let (io, _) = server();
+    let (client, _) = Client::connected(&io).await;
+    client.post("420[\"nobody\"]\x1e42").await;
+    assert_eq!(io.stats().unhandled_events, 2);
+    assert!(!client.is_closed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_names_an_event_too() {
+    let (io, log) = server();
+    io.on("1", async |event: Event| event.state::<Log>().note(event.name()));
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[1]\x1e42[1.0]").await;
+    assert_eq!(log.take(), ["1", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_pauses_while_too_many_handlers_wait() {
+    let (io, log) = server_with(|builder| builder.max_waiting_handlers(2));
+    io.on("wait", async |event: Event| {
+        event.state::<Log>().note("begin");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        event.state::<Log>().note("end");
+    });
+    let (client, _) = Client::connected(&io).await;
+    let post = client.post("42[\"wait\"]\x1e42[\"wait\"]\x1e42[\"wait\"]");
+    // The ping timeout is suspended meanwhile: a client whose POST is withheld may be unable to pong.
+    tokio::join!(post, async {
+        settle().await;
+        assert_eq!(log.take(), ["begin", "begin"]);
+        assert_eq!(io.stats().inbound_paused, 1);
+    });
+    assert_eq!(log.take(), ["end", "end", "begin"]);
+    assert!(!client.is_closed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_waits_outlives_the_connection() {
+    let (io, log) = server();
+    io.on("wait", async |event: Event| {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        event.socket().emit("gone", &()).unwrap();
+        event.state::<Log>().note("end");
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"wait\"]\x1e41").await;
+    client.post("1").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(log.take(), ["/ client namespace disconnect 0", "end"]);
+}
+
+async fn plain(event: Event) -> Result<(), HandlerError> {
+    let (a, b): (i64, Option<i64>) = event.args()?;
+    Ok(event.ack(&(a + b.unwrap_or(0)))?)
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_of_every_form_work() {
+    let (io, _) = server();
+    let captured = Arc::new("captured".to_owned());
+    io.on("plain", plain);
+    io.on("closure", async |event: Event| event.ack("closure"));
+    io.on("capturing", move |event: Event| {
+        let captured = Arc::clone(&captured);
+        async move { event.ack(&*captured) }
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("420[\"plain\",1,2]\x1e421[\"plain\",1]\x1e422[\"closure\"]\x1e423[\"capturing\"]").await;
+    assert_eq!(client.poll().await, r#"430[3]|431[1]|432["closure"]|433["captured"]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn binary_arguments_go_both_ways() {
+    let (io, _) = server();
+    io.on("echo", async |event: Event| event.socket().emit("echo", &event.raw_args()));
+    let (client, _) = Client::connected(&io).await;
+    client.post("451-[\"echo\",{\"a\":{\"_placeholder\":true,\"num\":0}}]\x1ebAQID").await;
+    assert_eq!(client.poll().await, r#"451-["echo",{"a":{"_placeholder":true,"num":0}}]|bAQID"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_not_set_is_named() {
+    let (io, _) = server();
+    let (_client, socket) = Client::connected(&io).await;
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        socket.state::<u128>();
+    }));
+    let panic = panic.unwrap_err();
+    assert!(panic.downcast_ref::<String>().unwrap().contains("u128"));
+}
