@@ -1,9 +1,9 @@
 //! What the fuzz targets run: each body takes bytes and panics where an invariant is broken.
 
-pub mod engineio;
-pub mod session;
-pub mod socketio;
+mod engineio;
+mod session;
+mod socketio;
 
-pub use engineio::{engineio_packet, engineio_payload};
-pub use session::session;
-pub use socketio::socketio_decoder;
+pub use self::engineio::{engineio_packet, engineio_payload};
+pub use self::session::session;
+pub use self::socketio::socketio_decoder;

@@ -25,7 +25,7 @@ pub fn session(now: Instant, data: &[u8]) {
 
 /// Runs operations on a new session, checks the invariants after each, and in the end lets the client take all there
 /// is, or (`silence`) lets it say nothing any more.
-pub(crate) fn run(
+fn run(
     now: Instant,
     transport: TransportKind,
     silence: bool,
@@ -44,7 +44,7 @@ pub(crate) fn run(
 
 /// What can happen to a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Operation {
+enum Operation {
     Advance(Duration),
     Close,
     Discard,
@@ -73,7 +73,7 @@ pub(crate) enum Operation {
 
 /// A way as the driver would name it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
+enum Way {
     Polling,
     /// The last probe that began, also when it has become the session's WebSocket.
     Probe,
@@ -84,7 +84,7 @@ pub(crate) enum Way {
 
 /// A packet as a client may send it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+enum Kind {
     Close,
     Message,
     Noop,
