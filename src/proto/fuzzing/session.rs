@@ -198,7 +198,7 @@ struct World {
 enum Get {
     None,
     Open,
-    /// It has taken something; `true`: it was a goodbye.
+    /// It has taken something.
     Taken,
 }
 
@@ -262,6 +262,7 @@ impl World {
                 self.post_open = false;
                 self.session.handle_request_end(now, PollMethod::Post);
                 self.session.handle_lost(now, Via::Polling, Loss::Failed);
+                self.polling_bytes = 0;
             }
             Operation::PostBegins => self.begin(PollMethod::Post),
             Operation::PostEnds => {
@@ -499,6 +500,11 @@ impl World {
         assert_eq!(session.transport(), self.transport);
         assert_eq!(session.is_closed(), self.closed.is_some());
         assert!(session.buffered_bytes() <= LIMIT.max(LONGEST) + CONTROL);
+        let in_flight = match self.transport {
+            TransportKind::Polling => self.polling_bytes,
+            TransportKind::WebSocket => self.polling_bytes + self.websocket_bytes,
+        };
+        assert!(self.closed.is_some() || session.buffered_bytes() >= in_flight);
         if self.closed.is_some() {
             assert!(session.poll_timeout().is_none() && session.probe().is_none());
             assert!(session.is_closing() && !session.is_writable());
