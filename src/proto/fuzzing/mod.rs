@@ -1,5 +1,9 @@
 //! What the fuzz targets run: each body takes bytes and panics where an invariant is broken.
 
+mod engineio;
+mod session;
 mod socketio;
 
+pub use self::engineio::{engineio_packet, engineio_payload};
+pub use self::session::session;
 pub use self::socketio::socketio_decoder;

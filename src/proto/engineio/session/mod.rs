@@ -148,7 +148,7 @@ impl Session {
         self.upgrade.probe()
     }
 
-    /// Whether a volatile message would be accepted now (Node's `transport.writable`).
+    /// Whether a volatile message would leave at once, and so be accepted (Node's `transport.writable`).
     pub fn is_writable(&self) -> bool {
         let transport_is = match self.transport {
             TransportKind::Polling => self.get == Get::Waits,
@@ -340,7 +340,8 @@ impl Session {
         Ok(())
     }
 
-    /// Accepts a message only if [`Session::is_writable`] and within the bound; says whether it did.
+    /// Accepts a message only if [`Session::is_writable`]; says whether it did. What a poll's answer still carries
+    /// after an upgrade may leave no room within the bound: then it is not accepted either.
     pub fn send_volatile(&mut self, message: Arc<EncodedMessage>) -> bool {
         let queued = self.queue.bounded_bytes();
         let fits = queued == 0 || queued.saturating_add(message.len()) <= self.config.max_send_queue;
