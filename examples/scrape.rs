@@ -289,8 +289,9 @@ async fn shop_page(
         ));
     }
     html.push_str("</ul><nav>");
-    for other in [1, number.saturating_sub(1), number + 1, number + 2, number * 2, number * 2 + 1] {
-        if (1..=pages).contains(&other) && other != number {
+    for other in 1..=pages {
+        // The first page is the catalogue; from the others one turns the leaves.
+        if number == 1 || other == 1 || other.abs_diff(number) == 1 {
             html.push_str(&format!("<a href=/page/{other}>{other}</a> "));
         }
     }
