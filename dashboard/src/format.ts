@@ -57,8 +57,8 @@ export function sentence({ type, data }: JobEvent): string {
     case "item_scraped": {
       const name = text("name") ?? text("title");
       if (name === undefined) break;
-      const price = data["price"];
-      return typeof price === "number" || typeof price === "string" ? `${name}, ${price}` : name;
+      const price = typeof data["price"] === "number" ? data["price"].toFixed(2) : text("price");
+      return price === undefined ? name : `${name}, ${price}`;
     }
     case "job_failed":
     case "error":

@@ -13,7 +13,7 @@ export class JobDetails {
 
   constructor() {
     const list = byId("details-figures");
-    for (const name of ["Items", "Pages read", "Current page", "Elapsed", "Errors", "Last heard"]) {
+    for (const name of ["Items", "Pages read", "Current page", "Elapsed", "Errors"]) {
       const value = create("dd");
       list.append(create("div", "", create("dt", "", name), value));
       this.#figures.set(name, value);
@@ -25,9 +25,7 @@ export class JobDetails {
     byId("details").hidden = jobId === null;
     if (jobId === null) return;
     setText(byId("details-title"), job?.summary.name ?? jobId);
-    const id = byId("details-id");
-    setText(id, jobId);
-    id.hidden = job === undefined || job.summary.name === null;
+    setText(byId("details-id"), job === undefined ? "" : `${jobId}, last heard at ${clock(job.summary.updatedAt)}`);
     byId("details").dataset["state"] = job?.summary.state ?? "unknown";
     setText(byId("details-state"), job === undefined ? "Unknown" : STATES[job.summary.state]);
     byId("details-figures").hidden = job === undefined;
@@ -39,7 +37,6 @@ export class JobDetails {
     this.#set("Current page", pages(summary));
     this.#set("Elapsed", duration(elapsed(job)));
     this.#set("Errors", count(summary.errors));
-    this.#set("Last heard", clock(summary.updatedAt));
     if (summary.state === "failed") this.problem(summary.lastError ?? "The job failed and did not say why.");
   }
 

@@ -12,7 +12,10 @@ let selected: string | null = selectedJob();
 let connection: Connection | null = null;
 let renderIsDue = false;
 
-const list = new JobList((jobId) => void select(jobId));
+const list = new JobList((jobId) => {
+  // On a narrow screen the details stand below the list.
+  void select(jobId).then(() => byId("details").scrollIntoView({ block: "nearest", behavior: "smooth" }));
+});
 const details = new JobDetails();
 
 /** Renders with the next frame, however many events come before it. */
