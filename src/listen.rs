@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 use tower_service::Service as _;
 use tracing::{debug, warn};
 
-use crate::engine::{Engine, EngineHandler};
+use crate::engine::{Cut, Engine, EngineHandler};
 use crate::service::SocketIoService;
 
 /// A server that listens on a port of its own. Dropped, it stops to accept; connections end as their clients go.
 #[derive(Debug)]
-pub struct Listening<H = crate::Server> {
+pub struct Listening<H = u8> {
     address: SocketAddr,
     engine: Engine<H>,
     stop: watch::Sender<bool>,
@@ -73,11 +73,12 @@ async fn accept<H: EngineHandler>(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let stop_of_connections = stop.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, service.clone(), stop.clone()));
+                    connections.spawn(serve(stream, peer, service.clone(), stop_of_connections.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close theirs.
@@ -86,7 +87,7 @@ async fn accept<H: EngineHandler>(
                 }
             },
             Some(_) = connections.join_next() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
         }
     }
     drop(listener);
@@ -103,16 +104,30 @@ async fn serve<H: EngineHandler>(
         debug!(%error, "TCP_NODELAY could not be set");
     }
     let service = service.peer_address(move |_| Some(peer));
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| service.clone().call(request));
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answer = service.clone().call(request);
+        async move {
+            let Ok(response) = answer.await;
+            match response.extensions().get::<Cut>() {
+                // An error of the service is how hyper is told to close without an answer.
+                Some(Cut) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+                None => Ok(response),
+            }
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = &mut connection => result,
-        _ = stop.wait_for(|stop| *stop) => {
+    let finished = tokio::select! {
+        result = &mut connection => Some(result),
+        () = stopped(&mut stop) => None,
+    };
+    let result = match finished {
+        Some(result) => result,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -120,6 +135,11 @@ async fn serve<H: EngineHandler>(
     if let Err(error) = result {
         debug!(%error, "an HTTP connection ended with an error");
     }
+}
+
+/// Resolves when the server is told to stop (or is gone).
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// How long each step of a shutdown waits for clients.

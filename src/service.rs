@@ -30,7 +30,7 @@ type PeerLookup = dyn Fn(&Parts) -> Option<SocketAddr> + Send + Sync;
 /// let io = ferrio::Server::new();
 /// let app: axum::Router = axum::Router::new().route_service("/socket.io/", io.service());
 /// ```
-pub struct SocketIoService<H = crate::Server, S = NotFound> {
+pub struct SocketIoService<H = u8, S = NotFound> {
     engine: Engine<H>,
     peer: Option<Arc<PeerLookup>>,
     inner: S,
@@ -90,7 +90,7 @@ impl<H, S: fmt::Debug> fmt::Debug for SocketIoService<H, S> {
 /// let io = ferrio::Server::new();
 /// let app: axum::Router = axum::Router::new().layer(io.layer());
 /// ```
-pub struct SocketIoLayer<H = crate::Server> {
+pub struct SocketIoLayer<H = u8> {
     service: SocketIoService<H>,
 }
 

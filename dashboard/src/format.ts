@@ -21,8 +21,8 @@ export const EVENT_TYPES: Record<EventType, string> = {
 export function duration(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-  if (h > 0) return `${h} h ${m} min`;
-  return m > 0 ? `${m} min ${s} s` : `${s} s`;
+  if (h > 0) return `${h}\u00a0h ${m}\u00a0min`;
+  return m > 0 ? `${m}\u00a0min ${s}\u00a0s` : `${s}\u00a0s`;
 }
 
 /** The time of day of an event, or its timestamp as it is where no clock reads it. */

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -152,6 +152,7 @@ async fn run() -> Result<(), String> {
         .route("/events", get(events))
         .route("/sessions", get(sessions))
         .route("/act", post(act))
+        .layer(DefaultBodyLimit::disable())
         .with_state(App { engine: engine.clone(), recorder });
     let control = tokio::spawn(async move { axum::serve(control, routes).await });
 

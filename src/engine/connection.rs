@@ -282,6 +282,12 @@ impl State {
         Wakes([self.driver.take(), self.get.take(), self.post.take()])
     }
 
+    /// Whether bytes may have arrived that a request must not overtake: a WebSocket probes, or the session's end is
+    /// not yet told to all.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.finished && (self.session.probe().is_some() || self.session.is_closed())
+    }
+
     /// The wakers of the requests that wait.
     pub(crate) fn take_requests(&mut self) -> [Option<Waker>; 2] {
         [self.get.take(), self.post.take()]
@@ -371,7 +377,11 @@ impl OpenRequest {
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         if self.open {
-            self.connection.change(|session| session.handle_lost(now(), Via::Polling, Loss::Failed));
+            let method = self.method;
+            self.connection.change(|session| {
+                session.handle_request_end(now(), method);
+                session.handle_lost(now(), Via::Polling, Loss::Failed);
+            });
         }
     }
 }
@@ -382,7 +392,7 @@ impl Connection {
         let mut messages = VecDeque::new();
         let wakes = {
             let mut state = self.state.lock();
-            state.session.poll_transmit(Via::Polling, &mut messages);
+            state.session.poll_transmit(now(), Via::Polling, &mut messages);
             if messages.is_empty() && !state.session.is_closed() {
                 state.get = Some(cx.waker().clone());
                 return Poll::Pending;

@@ -106,7 +106,7 @@ impl<H: EngineHandler> Driver<H> {
                 self.shared.handler.poll(client, cx);
             }
             self.keep_time();
-            self.read(cx, &mut budget);
+            let drained = self.read(cx, &mut budget);
             self.write(cx);
             if let Some(reason) = self.take_events() {
                 return self.close(reason, cx);
@@ -114,6 +114,9 @@ impl<H: EngineHandler> Driver<H> {
             if budget == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if !drained {
+                continue;
             }
             self.settle();
             if self.sleep(cx) {
@@ -139,7 +142,7 @@ impl<H: EngineHandler> Driver<H> {
             Poll::Pending => {}
             Poll::Ready(Ok(upgraded)) => {
                 let limit = self.shared.config.max_http_buffer_size;
-                self.link = Link::Open(via, WebSocket::new(TokioIo::new(upgraded), limit));
+                self.link = Link::Open(via, WebSocket::new(TokioIo::new(upgraded), limit, self.connection.request().base64));
             }
             Poll::Ready(Err(error)) => {
                 debug!(%error, "the host did not hand over the connection of a WebSocket");
@@ -168,13 +171,20 @@ impl<H: EngineHandler> Driver<H> {
         wake(requests);
     }
 
-    /// Reads and processes messages until there are none, the budget is spent, or the handler has enough.
-    fn read(&mut self, cx: &mut Context<'_>, budget: &mut usize) {
+    /// Reads and processes messages until there are none, the budget is spent, or the handler has enough; `false`
+    /// when it stopped for another reason, and there may be more.
+    fn read(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> bool {
         while *budget > 0 && self.is_ready(cx) {
-            let Some(input) = self.next_input(cx) else { return };
+            let Some(input) = self.next_input(cx) else { return true };
             *budget -= 1;
+            // What follows on a probe may come from the session's WebSocket already.
+            let by_probe = matches!(input, Input::Packet(Via::Probe(_), _));
             self.process(input, cx);
+            if by_probe {
+                return false;
+            }
         }
+        true
     }
 
     /// Asks the handler whether it takes another message, and lets the session know when reading pauses.
@@ -281,7 +291,7 @@ impl<H: EngineHandler> Driver<H> {
         let via = *via;
         loop {
             if socket.queue().is_empty() {
-                self.connection.state().session.poll_transmit(via, socket.queue());
+                self.connection.state().session.poll_transmit(now(), via, socket.queue());
             }
             let had = !socket.queue().is_empty();
             let mut written = 0;
@@ -384,7 +394,7 @@ impl<H: EngineHandler> Driver<H> {
 
     fn take_leave(&mut self, mut socket: WebSocket, reason: CloseReason) {
         if reason == CloseReason::ForcedClose {
-            self.connection.state().session.poll_transmit(Via::WebSocket, socket.queue());
+            self.connection.state().session.poll_transmit(now(), Via::WebSocket, socket.queue());
         } else if !socket.clear() {
             // A message was cut: no frame can follow.
             return;
@@ -420,8 +430,8 @@ impl<H: EngineHandler> Driver<H> {
         }
         // A socket that is full wakes us when it has room again, and is then given the rest.
         let writes_by = match &mut self.link {
-            Link::Open(via, socket) if socket.queue().is_empty() => Some(*via),
-            _ => None,
+            Link::Open(via, socket) => socket.queue().is_empty().then_some(*via),
+            Link::None | Link::Upgrading(..) => None,
         };
         let takes_body = self.client.is_some() && self.body.is_none() && !self.paused;
         let mut state = self.connection.state();

@@ -91,7 +91,7 @@ impl Future for Farewell {
 pub(crate) async fn turn_away(upgrade: OnUpgrade, max_message_size: usize, patience: Duration, task: TaskGuard) {
     let _task = task;
     let Ok(upgraded) = upgrade.await else { return };
-    let mut socket = WebSocket::new(TokioIo::new(upgraded), max_message_size);
+    let mut socket = WebSocket::new(TokioIo::new(upgraded), max_message_size, false);
     socket.queue_close();
     Farewell::new(socket, false, patience, Box::pin(tokio::time::sleep(patience))).await;
 }

@@ -40,4 +40,6 @@ pub struct HandshakeRequest {
     pub secure: bool,
     /// When it came.
     pub time: SystemTime,
+    /// Whether the client wants binary packets as base64 text over WebSocket, too (`b64` in the query).
+    pub base64: bool,
 }

@@ -34,7 +34,7 @@ pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
 pub use handshake::{HandshakeRequest, Headers};
 pub use refusal::Refusal;
-pub use service::PeerInfo;
+pub use service::{Cut, PeerInfo};
 
 pub use crate::proto::engineio::{CloseReason, Message, SendError, TransportKind};
 pub(crate) use connection::random_id;

@@ -1,5 +1,6 @@
 //! Engine::handle: a request opens, polls, posts, upgrades, or is refused.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,7 @@ use super::handshake::HandshakeRequest;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
-    EngineQuery, OpenPacket, PollMethod, Session, TransportKind,
+    EngineQuery, OpenPacket, PollMethod, Session, TransportKind, Via,
 };
 
 /// What the host knows of the peer of a request.
@@ -42,7 +43,8 @@ impl<H: EngineHandler> Engine<H> {
         B::Data: Send,
     {
         let query = EngineQuery::parse(request.uri().query().unwrap_or(""));
-        if upgrade::is_requested(&request) {
+        // As on Node, whose upgrade listener is only there when WebSocket is.
+        if self.shared.config.allows(TransportKind::WebSocket) && upgrade::is_requested(&request) {
             return self.upgrade(&mut request, &query, peer).await;
         }
         let quirks = Quirks::of(request.headers());
@@ -112,19 +114,19 @@ impl<H: EngineHandler> Engine<H> {
     /// Opens a session over polling; gives the body of the answer.
     fn open_polling<B>(&self, query: &EngineQuery, request: &Request<B>, peer: PeerInfo) -> Result<Vec<u8>, Refusal> {
         check_protocol(query)?;
-        let connection = self.shared.open(TransportKind::Polling, HandshakeRequest::new(request, peer));
+        let connection = self.shared.open(TransportKind::Polling, HandshakeRequest::new(request, query, peer));
         let mut body = Vec::new();
         {
             let mut state = connection.state();
             let session = &mut state.session;
-            let mut messages = std::collections::VecDeque::new();
+            let mut messages = VecDeque::new();
             // The handshake is the session's first GET: it cannot overlap, and finds the open packet.
             if session.handle_request(now(), PollMethod::Get).is_ok() {
-                session.poll_transmit(crate::proto::engineio::Via::Polling, &mut messages);
+                session.poll_transmit(now(), Via::Polling, &mut messages);
                 session.handle_request_end(now(), PollMethod::Get);
             }
             let bytes = messages.iter().map(|message| message.len()).sum();
-            session.handle_transmitted(now(), crate::proto::engineio::Via::Polling, bytes);
+            session.handle_transmitted(now(), Via::Polling, bytes);
             messages.iter().for_each(|message| message.append_polling4(&mut body));
         }
         tokio::spawn(Driver::polling(Arc::clone(&self.shared), connection));
@@ -220,7 +222,7 @@ impl<H: EngineHandler> Engine<H> {
             }
             None => match check_protocol(query) {
                 Ok(()) => {
-                    let request = HandshakeRequest::new(request, peer);
+                    let request = HandshakeRequest::new(request, query, peer);
                     let connection = self.shared.open(TransportKind::WebSocket, request);
                     tokio::spawn(Driver::websocket(Arc::clone(&self.shared), connection, on_upgrade));
                 }
@@ -267,13 +269,14 @@ impl<H: EngineHandler> Shared<H> {
 }
 
 impl HandshakeRequest {
-    fn new<B>(request: &Request<B>, peer: PeerInfo) -> HandshakeRequest {
+    fn new<B>(request: &Request<B>, query: &EngineQuery, peer: PeerInfo) -> HandshakeRequest {
         HandshakeRequest {
             url: path_and_query(request.uri()).into(),
             headers: request.headers().into(),
             peer_address: peer.address,
             secure: peer.secure,
             time: SystemTime::now(),
+            base64: query.b64,
         }
     }
 }
@@ -340,8 +343,9 @@ where
         }
         bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
-    let text = ByteString::try_from(bytes.freeze());
-    Ok(text.unwrap_or_else(|error| error.into_inner_lossy()))
+    let bytes = bytes.freeze();
+    let lossy = |_| ByteString::from(String::from_utf8_lossy(&bytes).into_owned());
+    Ok(ByteString::try_from(bytes.clone()).unwrap_or_else(lossy))
 }
 
 async fn drain<B: Body + Unpin>(mut body: B) {
@@ -398,9 +402,14 @@ fn status(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// Node cuts the TCP connection without an answer; a tower service cannot, and says that it ends.
+/// In the extensions of an answer: Node would cut the TCP connection without an answer here. A host that can do so
+/// should ([`Engine::listen`] does); the others send the answer, a 400 with `Connection: close`.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut;
+
 fn cut() -> Response<ResponseBody> {
     let mut response = status(StatusCode::BAD_REQUEST);
+    response.extensions_mut().insert(Cut);
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

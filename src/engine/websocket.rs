@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::websocket_io::{Incoming, Io, WebSocketReader};
@@ -22,12 +23,16 @@ pub(crate) struct WebSocket {
     written: usize,
     /// Bytes of the replies already written; while not 0, nothing else may leave.
     replied: usize,
+    /// A close frame is to follow what is queued.
+    close_after: bool,
+    /// The client asked for binary packets as base64 text (`b64` in the query).
+    base64: bool,
 }
 
 impl WebSocket {
-    pub(crate) fn new(io: Io, max_message_size: usize) -> WebSocket {
+    pub(crate) fn new(io: Io, max_message_size: usize, base64: bool) -> WebSocket {
         let reader = WebSocketReader::new(max_message_size);
-        WebSocket { io, reader, queue: VecDeque::new(), written: 0, replied: 0 }
+        WebSocket { io, reader, queue: VecDeque::new(), written: 0, replied: 0, close_after: false, base64 }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
@@ -45,7 +50,7 @@ impl WebSocket {
 
     /// Puts a close frame (empty, as all of Node's) behind what is queued.
     pub(crate) fn queue_close(&mut self) {
-        self.queue.push_back(Arc::new(EncodedMessage::raw_frames(frame::close_frame(None))));
+        self.close_after = true;
     }
 
     /// Drops what is queued; `false` when a message was written in part, so that no frame can follow any more.
@@ -56,15 +61,19 @@ impl WebSocket {
         whole
     }
 
-    /// Writes all that is queued; `Ready` gives the bytes of messages written now, and `written` counts them even
-    /// if the rest has to wait.
+    /// Writes all that is queued; `written` grows by the sizes of the messages that are written whole, also when the
+    /// rest has to wait.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
         loop {
             if self.written == 0 && !self.reader.replies().is_empty() {
                 ready!(self.poll_write_replies(cx))?;
             }
             if self.queue.is_empty() {
-                return Pin::new(&mut self.io).poll_flush(cx);
+                if !std::mem::take(&mut self.close_after) {
+                    return Pin::new(&mut self.io).poll_flush(cx);
+                }
+                self.reader.replies().extend_from_slice(&frame::close_frame(None));
+                continue;
             }
             *written += ready!(self.poll_write_messages(cx))?;
         }
@@ -84,14 +93,14 @@ impl WebSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// One vectored write; gives the bytes it wrote.
+    /// One vectored write; gives the sizes of the messages it completed.
     fn poll_write_messages(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); MAX_MESSAGES_PER_WRITE];
         let mut count = 0;
         let replies_wait = !self.reader.replies().is_empty();
         for (slice, message) in slices.iter_mut().zip(&self.queue) {
             let skip = if count == 0 { self.written } else { 0 };
-            *slice = IoSlice::new(&message.ws4()[skip..]);
+            *slice = IoSlice::new(&frames(message, self.base64)[skip..]);
             count += 1;
             if replies_wait {
                 break;
@@ -101,24 +110,26 @@ impl WebSocket {
         if bytes == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.advance(bytes);
-        Poll::Ready(Ok(bytes))
+        Poll::Ready(Ok(self.advance(bytes)))
     }
 
-    fn advance(&mut self, mut bytes: usize) {
+    fn advance(&mut self, mut bytes: usize) -> usize {
+        let mut completed = 0;
         while let Some(first) = self.queue.front() {
-            let left = first.len() - self.written;
+            let left = frames(first, self.base64).len() - self.written;
             if bytes < left {
                 self.written += bytes;
                 break;
             }
             bytes -= left;
+            completed += first.len();
             self.written = 0;
             self.queue.pop_front();
         }
         if self.queue.is_empty() && self.queue.capacity() > KEPT_QUEUE_CAPACITY {
             self.queue = VecDeque::new();
         }
+        completed
     }
 
     /// Reads and drops a portion of what still comes; `false` at the end of the stream.
@@ -133,6 +144,11 @@ impl WebSocket {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
+}
+
+/// The bytes of a message in the form this client wants.
+fn frames(message: &EncodedMessage, base64: bool) -> &Bytes {
+    if base64 { message.ws4_base64() } else { message.ws4() }
 }
 
 /// More slices a call did not pay in the design's measurements, and the array lives on the stack.

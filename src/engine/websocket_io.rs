@@ -13,7 +13,7 @@ use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
-use crate::proto::frame;
+use crate::proto::frame::{self, Opcode};
 
 /// What a hijacked HTTP connection is.
 pub(crate) type Io = TokioIo<Upgraded>;
@@ -86,14 +86,14 @@ impl WebSocketReader {
         match close {
             None => self.replies.extend_from_slice(&frame::close_frame(None)),
             // How tungstenite reports a code that a peer must not send; Node answers 1002 without a reason.
-            Some(CloseFrame { code: CloseCode::Protocol, reason }) if reason == "Protocol violation" => {
+            Some(CloseFrame { code: CloseCode::Protocol, reason }) if reason.as_str() == "Protocol violation" => {
                 self.replies.extend_from_slice(&frame::close_frame(Some(1002)));
                 return Incoming::Failed;
             }
             Some(CloseFrame { code, reason }) => {
                 let mut payload = u16::from(*code).to_be_bytes().to_vec();
                 payload.extend_from_slice(reason.as_bytes());
-                self.replies.extend_from_slice(&frame::control_frame(frame::OPCODE_CLOSE, &payload));
+                frame::push_frame(&mut self.replies, Opcode::Close, &payload);
             }
         }
         Incoming::Close

@@ -23,6 +23,8 @@ pub struct EncodedMessage {
     compress: bool,
     /// The polling form where it is no slice of `ws4`: a broadcast to many pollers encodes base64 once.
     polling4: OnceLock<Bytes>,
+    /// The WebSocket form with binary packets as base64 text, where it is not `ws4`.
+    ws4_base64: OnceLock<Bytes>,
 }
 
 /// Between two packets of a polling body (Engine.IO 4).
@@ -33,7 +35,7 @@ impl EncodedMessage {
     pub fn text(packet: &str) -> EncodedMessage {
         let mut text = TextInPlace::with_capacity(packet.len());
         text.buffer().extend_from_slice(packet.as_bytes());
-        text.finish(&[])
+        text.finish(b"", std::iter::empty())
     }
 
     /// Makes one from the data of a binary message packet.
@@ -90,6 +92,26 @@ impl EncodedMessage {
         &self.ws4
     }
 
+    /// The same for a client that wants binary packets as text frames, `b` and base64 (`b64` in its query).
+    pub fn ws4_base64(&self) -> &Bytes {
+        if self.only_text().is_some() {
+            return &self.ws4;
+        }
+        self.ws4_base64.get_or_init(|| {
+            let mut frames = Vec::with_capacity(self.len() / 3 * 4 + MAX_HEADER_LEN * self.packets);
+            for part in self.parts() {
+                match part {
+                    Part::Text(text) => frame::push_frame(&mut frames, Opcode::Text, text),
+                    Part::Binary(data) => {
+                        let text = format!("b{}", BASE64.encode(data));
+                        frame::push_frame(&mut frames, Opcode::Text, text.as_bytes());
+                    }
+                }
+            }
+            frames.into()
+        })
+    }
+
     /// How many bytes this message counts for in a send queue: the length of [`EncodedMessage::ws4`].
     pub fn len(&self) -> usize {
         self.ws4.len()
@@ -143,7 +165,7 @@ impl EncodedMessage {
     }
 
     const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
-        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new() }
+        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new(), ws4_base64: OnceLock::new() }
     }
 
     fn only_text(&self) -> Option<&[u8]> {
@@ -182,18 +204,24 @@ pub enum Part<'a> {
     Binary(&'a [u8]),
 }
 
-/// A text packet written where it will stay: the buffer begins with room for the frame header, which is written
-/// backwards into that room at the end. So a message costs no copy, and one allocation while it fits its capacity.
+/// A text packet written where it will stay: the buffer begins with room for what is known only at the end (a prefix
+/// and the frame header), which is then written backwards into that room. So a message costs no copy, and one
+/// allocation while it fits its capacity.
 #[derive(Debug)]
 pub(crate) struct TextInPlace {
     buffer: Vec<u8>,
 }
 
 impl TextInPlace {
-    /// Starts an empty text for which `capacity` bytes are enough.
+    /// The longest prefix: `45`, the digits of a `u64`, `-`.
+    pub(crate) const MAX_PREFIX_LEN: usize = 23;
+
+    const ROOM: usize = MAX_HEADER_LEN + TextInPlace::MAX_PREFIX_LEN;
+
+    /// Starts an empty text for which `capacity` bytes after the prefix are enough.
     pub(crate) fn with_capacity(capacity: usize) -> TextInPlace {
-        let mut buffer = Vec::with_capacity(MAX_HEADER_LEN + capacity);
-        buffer.extend_from_slice(&[0; MAX_HEADER_LEN]);
+        let mut buffer = Vec::with_capacity(TextInPlace::ROOM + capacity);
+        buffer.extend_from_slice(&[0; TextInPlace::ROOM]);
         TextInPlace { buffer }
     }
 
@@ -202,21 +230,32 @@ impl TextInPlace {
         &mut self.buffer
     }
 
-    /// Writes the header, appends the attachments as binary frames.
-    pub(crate) fn finish(mut self, attachments: &[Bytes]) -> EncodedMessage {
-        let (room, text) =
-            self.buffer.split_first_chunk_mut().expect("the buffer begins with the room: made so in new");
-        let start = frame::write_header_before(room, Opcode::Text, text.len());
+    /// Writes the prefix (UTF-8, at most [`TextInPlace::MAX_PREFIX_LEN`] bytes) and the frame header before the
+    /// text, and appends the attachments as binary frames.
+    pub(crate) fn finish<'a>(
+        mut self,
+        prefix: &[u8],
+        attachments: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> EncodedMessage {
+        let text_start = TextInPlace::ROOM - prefix.len();
+        let text_len = self.buffer.len() - text_start;
+        self.buffer[text_start..TextInPlace::ROOM].copy_from_slice(prefix);
 
-        let frames = attachments.iter().map(|data| frame::header_len(data.len()) + data.len());
+        let room = self.buffer[..text_start].last_chunk_mut().expect("a header fits before the prefix: ROOM");
+        let frame_start =
+            text_start - MAX_HEADER_LEN + frame::write_header_before(room, Opcode::Text, text_len);
+
+        let frames = attachments.clone().map(|data| frame::header_len(data.len()) + data.len());
         self.buffer.reserve_exact(frames.sum());
+        let mut packets = 1;
         for data in attachments {
             frame::push_frame(&mut self.buffer, Opcode::Binary, data);
+            packets += 1;
         }
 
         let mut ws4 = Bytes::from(self.buffer);
-        ws4.advance(start);
-        EncodedMessage::from_frames(ws4, 1 + attachments.len())
+        ws4.advance(frame_start);
+        EncodedMessage::from_frames(ws4, packets)
     }
 }
 
@@ -233,7 +272,7 @@ mod tests {
     fn with_attachments(text: &str, attachments: &[Bytes]) -> EncodedMessage {
         let mut builder = TextInPlace::with_capacity(0);
         builder.buffer().extend_from_slice(text.as_bytes());
-        builder.finish(attachments)
+        builder.finish(b"", attachments.iter().map(|data| &data[..]))
     }
 
     fn polling(message: &EncodedMessage, before: &str) -> String {
@@ -268,6 +307,17 @@ mod tests {
         assert_eq!(message.ws4(), &b"\x81\x06452-[]\x82\x01\x01\x82\x00"[..]);
         assert_eq!((message.packets(), message.compress()), (3, false));
         assert_eq!(polling(&message, "6"), "6\u{1e}452-[]\u{1e}bAQ==\u{1e}b");
+    }
+
+    #[test]
+    fn a_prefix_is_written_before_the_text() {
+        for len in [0, 200, 70_000] {
+            let text = "x".repeat(len);
+            let mut builder = TextInPlace::with_capacity(0);
+            builder.buffer().extend_from_slice(text.as_bytes());
+            let message = builder.finish(b"4512-", std::iter::empty());
+            assert_eq!(message.ws4(), EncodedMessage::text(&format!("4512-{text}")).ws4());
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod encoded;
 pub mod engineio;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod socketio;
 
 pub use encoded::EncodedMessage;

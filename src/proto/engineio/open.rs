@@ -20,6 +20,14 @@ pub struct OpenPacket<'a> {
 impl OpenPacket<'_> {
     /// Writes the whole text packet, `0{"sid":…,"upgrades":…,"pingInterval":…,"pingTimeout":…,"maxPayload":…}`.
     pub fn encode(&self) -> String {
-        todo!()
+        let upgrades: Vec<String> = self.upgrades.iter().map(|name| format!("\"{name}\"")).collect();
+        format!(
+            r#"0{{"sid":"{}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            self.sid,
+            upgrades.join(","),
+            self.ping_interval.as_millis(),
+            self.ping_timeout.as_millis(),
+            self.max_payload
+        )
     }
 }

@@ -1,5 +1,7 @@
 //! Payload: many packets ⇄ one polling body (Engine.IO 4).
 
+use std::fmt;
+
 use bytestring::ByteString;
 
 use super::packet::{Packet, PacketError};
@@ -17,16 +19,17 @@ pub enum PayloadError {
     },
 }
 
-/// An iterator over the packets of a polling body; ends after the first error.
+/// An iterator over the packets of a polling body, which U+001E separates; ends after the first error.
 #[derive(Debug)]
 pub struct Payload {
     rest: Option<ByteString>,
+    index: usize,
 }
 
 impl Payload {
     /// Starts reading `body`, which has been turned into text (invalid UTF-8 replaced by U+FFFD).
     pub fn decode(body: ByteString) -> Payload {
-        Payload { rest: Some(body) }
+        Payload { rest: Some(body), index: 0 }
     }
 }
 
@@ -34,7 +37,31 @@ impl Iterator for Payload {
     type Item = Result<Packet, PayloadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let _ = &self.rest;
-        todo!()
+        let body = self.rest.take()?;
+        let packet = match memchr::memchr(SEPARATOR, body.as_bytes()) {
+            Some(end) => {
+                self.rest = Some(body.slice_ref(&body[end + 1..]));
+                body.slice_ref(&body[..end])
+            }
+            None => body,
+        };
+        let index = self.index;
+        self.index += 1;
+        let decoded = Packet::decode(&packet).map_err(|error| PayloadError::Packet { index, error });
+        if decoded.is_err() {
+            self.rest = None;
+        }
+        Some(decoded)
     }
 }
+
+const SEPARATOR: u8 = 0x1E;
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PayloadError::Packet { index, error } = self;
+        write!(f, "packet {index}: {error}")
+    }
+}
+
+impl std::error::Error for PayloadError {}

@@ -19,7 +19,23 @@ pub struct EngineQuery {
 
 impl EngineQuery {
     /// Reads a query string (without the `?`).
-    pub fn parse(_query: &str) -> EngineQuery {
-        todo!()
+    pub fn parse(query: &str) -> EngineQuery {
+        let mut parsed = EngineQuery::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "EIO" => parsed.eio = Some(value.into_owned()),
+                "transport" => parsed.transport = Some(value.into_owned()),
+                "sid" => parsed.sid = Some(value.into_owned()).filter(|sid| !sid.is_empty()),
+                "b64" => parsed.b64 = !value.is_empty(),
+                "j" => parsed.j = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        parsed
+    }
+
+    /// The protocol revision asked for: exactly `4` is 4, anything else (missing, too) is 3.
+    pub fn protocol(&self) -> u8 {
+        if self.eio.as_deref() == Some("4") { 4 } else { 3 }
     }
 }

@@ -1,49 +1,54 @@
-//! Socket.IO on one page.
+//! Socket.IO on one page: packets of namespaces, with acknowledgements and attachments, over Engine.IO messages.
+//!
+//! ```text
+//! <type>[<attachments>-][<namespace>,][<id>][<json>]
+//!
+//! 0{"token":"abc"}           CONNECT to the main namespace, with auth data
+//! 0/admin,{"sid":"x"}        CONNECT, the answer for another namespace
+//! 1/admin,                   DISCONNECT
+//! 2["hello",1,"b"]           EVENT with the arguments 1 and "b"
+//! 2/admin,12["hello"]        EVENT that wants to be acknowledged
+//! 3/admin,12["ok"]           ACK
+//! 4{"message":"no"}          CONNECT_ERROR
+//! 51-["photo",{"_placeholder":true,"num":0}]    EVENT with one attachment, which follows as a binary message
+//! ```
+//!
+//! | to | go to |
+//! |---|---|
+//! | make packets of messages | [`Decoder`] (`decode.rs`) |
+//! | read arguments | [`Payload::args`] (`payload.rs`, `read.rs`; with attachments `tree.rs`), [`Value`] (`value.rs`) |
+//! | pass arguments on unread | [`RawArgs`] (`raw.rs`, `javascript.rs`) |
+//! | write arguments | [`Payload::event`] (`arguments.rs`: what is an argument; `attachment.rs`: JSON and byte leaves) |
+//! | make messages of packets | [`Packet::encode`], [`EncodedPacket`] (`encode.rs`) |
+//!
+//! JSON text is checked once when it arrives (`json.rs`) and stays text until somebody reads it.
 
-use bytes::Bytes;
-use bytestring::ByteString;
+mod arguments;
+mod attachment;
+mod decode;
+mod encode;
+mod error;
+mod event_name;
+mod javascript;
+mod json;
+mod layout;
+mod map;
+mod number;
+mod packet;
+mod payload;
+mod raw;
+mod read;
+mod tree;
+mod value;
 
-use crate::proto::EncodedMessage;
-
-/// The kind of a packet. Binary events and acks are events and acks with attachments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PacketKind {
-    /// `0`
-    Connect,
-    /// `1`
-    Disconnect,
-    /// `2`, with attachments `5`
-    Event,
-    /// `3`, with attachments `6`
-    Ack,
-    /// `4`
-    ConnectError,
-}
-
-/// The data of a packet: JSON text, in which a binary value stands as `{"_placeholder":true,"num":i}`, and the
-/// attachments. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Payload {
-    json: ByteString,
-    attachments: Vec<Bytes>,
-}
-
-/// A whole Socket.IO packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// What it is.
-    pub kind: PacketKind,
-    /// The namespace, `/` for the main one.
-    pub namespace: ByteString,
-    /// The acknowledgement id.
-    pub id: Option<u64>,
-    /// The data; `None` where the packet had none.
-    pub data: Option<Payload>,
-}
-
-impl Packet {
-    /// Encodes it once for all transports (as Engine.IO messages).
-    pub fn encode(&self) -> EncodedMessage {
-        todo!()
-    }
-}
+pub use self::decode::{DecodeError, Decoder, DecoderLimits};
+pub use self::encode::EncodedPacket;
+pub use self::error::{ArgsError, EncodeError, JsonError};
+pub use self::event_name::{EventName, RESERVED_EVENTS};
+pub use self::javascript::normalize;
+pub use self::map::Map;
+pub use self::number::Number;
+pub use self::packet::{Packet, PacketKind};
+pub use self::payload::Payload;
+pub use self::raw::RawArgs;
+pub use self::value::{Args, Value};

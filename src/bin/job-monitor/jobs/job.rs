@@ -107,9 +107,7 @@ impl Summary {
                 self.progress = event.figures(self.progress);
             }
             EventKind::JobProgress(progress) => self.progress = progress,
-            EventKind::ItemScraped => {
-                self.progress.items_scraped = self.progress.items_scraped.saturating_add(1)
-            }
+            EventKind::ItemScraped => self.progress.items_scraped += 1,
             EventKind::Error => {
                 self.errors += 1;
                 self.last_error = event.hint("message").or_else(|| self.last_error.take());

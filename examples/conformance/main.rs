@@ -1,0 +1,304 @@
+//! Contract app: the Socket.IO server that the protocol tests talk to, configured by the environment.
+//!
+//! `APP=captures` is the smaller server that the recorded transcripts were made against.
+
+#[path = "../contract/mod.rs"]
+mod contract;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use ferrio::proto::socketio::{RawArgs, Value};
+use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use tokio::net::TcpListener;
+
+/// What handlers need to know of the process.
+#[derive(Debug)]
+struct App {
+    node: String,
+}
+
+type HandlerResult = Result<(), HandlerError>;
+
+#[derive(Serialize)]
+struct Welcome<'a> {
+    id: &'a str,
+    node: &'a str,
+    nsp: &'a str,
+    recovered: bool,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Given { ok: bool, answer: Value },
+    Missing { ok: bool, error: &'static str },
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Code {
+    code: u32,
+}
+
+async fn welcome(socket: Socket) -> HandlerResult {
+    let welcome = Welcome {
+        id: socket.id().as_str(),
+        node: &socket.state::<App>().node,
+        nsp: socket.namespace().name(),
+        recovered: false,
+    };
+    Ok(socket.emit("welcome", &welcome)?)
+}
+
+async fn echo(event: Event) -> HandlerResult {
+    let args = event.raw_args();
+    if event.wants_ack() {
+        return Ok(event.ack(&args)?);
+    }
+    Ok(event.socket().emit("echo", &args)?)
+}
+
+async fn ask(event: Event) -> HandlerResult {
+    let question: Value = event.args()?;
+    let socket = event.socket().clone();
+    let asked = socket.timeout(Duration::from_secs(1)).emit_with_ack::<Value>("question", &question);
+    let answer = match asked.await {
+        Ok(answer) => Answer::Given { ok: true, answer },
+        Err(_) => Answer::Missing { ok: false, error: "timeout" },
+    };
+    Ok(event.ack(&answer)?)
+}
+
+fn sorted_rooms(socket: &Socket) -> Vec<String> {
+    let mut rooms: Vec<String> = socket.rooms().iter().map(|room| room.to_string()).collect();
+    rooms.sort();
+    rooms
+}
+
+/// The answer is the list itself: one argument, not an argument list.
+async fn join(event: Event) -> HandlerResult {
+    let room: String = event.args()?;
+    event.socket().join(room);
+    rooms(event).await
+}
+
+async fn leave(event: Event) -> HandlerResult {
+    let room: String = event.args()?;
+    event.socket().leave(room);
+    rooms(event).await
+}
+
+async fn rooms(event: Event) -> HandlerResult {
+    let rooms = sorted_rooms(event.socket());
+    Ok(event.ack(&rooms)?)
+}
+
+async fn cast(event: Event) -> HandlerResult {
+    let (room, name): (Option<String>, String) = event.args()?;
+    let args = event.raw_args().skip(2);
+    let socket = event.socket();
+    match room {
+        Some(room) => socket.to(room).emit(&name, &args)?,
+        None => socket.broadcast().emit(&name, &args)?,
+    }
+    Ok(event.ack(&true)?)
+}
+
+async fn set_data(event: Event) -> HandlerResult {
+    let Value::Object(entries) = event.args::<Value>()? else { return Ok(event.ack(&false)?) };
+    for (name, value) in entries.iter() {
+        event.socket().data().insert(name, value)?;
+    }
+    Ok(event.ack(&true)?)
+}
+
+async fn handshake(event: Event) -> HandlerResult {
+    let socket = event.socket().clone();
+    Ok(event.ack(socket.handshake())?)
+}
+
+async fn burst(event: Event) -> HandlerResult {
+    let count: u64 = event.args()?;
+    for number in 0..count {
+        event.socket().emit("burst", &number)?;
+    }
+    Ok(event.ack(&count)?)
+}
+
+async fn blob(event: Event) -> HandlerResult {
+    let length: usize = event.args()?;
+    Ok(event.ack(&ByteBuf::from(vec![7; length.min(LARGEST_BLOB)]))?)
+}
+
+/// A client cannot ask for more than this at once.
+const LARGEST_BLOB: usize = 64 * 1024 * 1024;
+
+async fn transport(event: Event) -> HandlerResult {
+    let transport = event.socket().conn().transport().as_str();
+    Ok(event.ack(transport)?)
+}
+
+async fn bye(event: Event) -> HandlerResult {
+    let close: Option<Value> = event.args()?;
+    match close {
+        Some(Value::Bool(true)) => event.socket().close_connection(),
+        Some(Value::Number(number)) if number.as_f64() != 0.0 => event.socket().close_connection(),
+        _ => event.socket().disconnect(),
+    }
+    Ok(())
+}
+
+async fn check_token(socket: Socket) -> Result<(), ConnectError> {
+    let auth = socket.handshake().auth::<Token>().ok().and_then(|auth| auth.token);
+    let token = auth.or_else(|| socket.handshake().query().get("token").cloned());
+    if token.as_deref() == Some("secret") {
+        return Ok(());
+    }
+    Err(ConnectError::new("bad token").with_data(&Code { code: 4001 }))
+}
+
+/// The events that every client may send.
+fn serve_clients(namespace: &Namespace) {
+    namespace.on_connect(welcome);
+    namespace.on("echo", echo);
+    namespace.on("ask", ask);
+    namespace.on("join", join);
+    namespace.on("leave", leave);
+    namespace.on("rooms", rooms);
+    namespace.on("cast", cast);
+    namespace.on("setdata", set_data);
+    namespace.on("handshake", handshake);
+    namespace.on("burst", burst);
+    namespace.on("blob", blob);
+    namespace.on("transport", transport);
+    namespace.on("bye", bye);
+}
+
+fn serve_conformance(io: &Server) {
+    for name in ["/", "/chat", "/auth"] {
+        serve_clients(&io.of(name));
+    }
+    io.of("/auth").use_(check_token);
+}
+
+/// What the recorded transcripts were made against.
+fn serve_captures(io: &Server) {
+    for name in ["/", "/admin"] {
+        let namespace = io.of(name);
+        namespace.on("echo", echo);
+        namespace.on("bye", bye);
+    }
+    #[derive(Serialize)]
+    struct Reason {
+        c: u32,
+    }
+    io.of("/deny").use_(async |_socket: Socket| {
+        Err::<(), _>(ConnectError::new("denied").with_data(&Reason { c: 1 }))
+    });
+}
+
+/// Settings that come with later versions stop the start, by name.
+fn refuse_unsupported() -> Result<(), String> {
+    let unsupported: [(&str, &[&str]); 7] = [
+        ("EIO3", &["0"]),
+        ("PARSER", &["default"]),
+        ("ADAPTER", &["none"]),
+        ("RECOVERY", &["0"]),
+        ("SPECIFIC_RESPONSE", &["0"]),
+        ("STREAM_COUNT", &["1"]),
+        ("STREAM_SHARDED_PUBSUB", &["0"]),
+    ];
+    for (name, accepted) in unsupported {
+        if let Some(value) = contract::variable(name)
+            && !accepted.contains(&value.as_str())
+        {
+            return Err(format!("{name}={value} is not supported, accepted is {}", accepted.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+fn build() -> Result<Server, String> {
+    refuse_unsupported()?;
+    let mut options = contract::EngineOptions {
+        ping_interval: contract::milliseconds("PING_INTERVAL")?,
+        ping_timeout: contract::milliseconds("PING_TIMEOUT")?,
+        upgrade_timeout: contract::milliseconds("UPGRADE_TIMEOUT")?,
+        connect_timeout: contract::milliseconds("CONNECT_TIMEOUT")?,
+        max_http_buffer_size: contract::number("MAX_PAYLOAD")?,
+        ..Default::default()
+    };
+    options.read(&contract::options()?)?;
+    let mut builder = Server::builder().state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
+    if let Some(interval) = options.ping_interval {
+        builder = builder.ping_interval(interval);
+    }
+    if let Some(timeout) = options.ping_timeout {
+        builder = builder.ping_timeout(timeout);
+    }
+    if let Some(timeout) = options.upgrade_timeout {
+        builder = builder.upgrade_timeout(timeout);
+    }
+    if let Some(timeout) = options.connect_timeout {
+        builder = builder.connect_timeout(timeout);
+    }
+    if let Some(bytes) = options.max_http_buffer_size {
+        builder = builder.max_http_buffer_size(bytes);
+    }
+    if let Some(transports) = options.transports {
+        builder = builder.transports(transports);
+    }
+    if let Some(allow) = options.allow_upgrades {
+        builder = builder.allow_upgrades(allow);
+    }
+    builder.build().map_err(|error| error.to_string())
+}
+
+async fn run() -> Result<(), String> {
+    let io = build()?;
+    match contract::variable("APP").as_deref() {
+        None | Some("conformance") => serve_conformance(&io),
+        Some("captures") => serve_captures(&io),
+        Some(other) => return Err(format!("APP={other} is not supported, accepted is conformance, captures")),
+    }
+    let port: u16 = contract::number("PORT")?.unwrap_or(0);
+    let service = io.service().peer_address(|parts| {
+        parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+    });
+    let app = Router::new().route("/health", get(async || "ok")).fallback_service(service);
+    let failed = |error| format!("127.0.0.1:{port}: {error}");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
+    println!("conformance listening on {}", listener.local_addr().map_err(failed)?.port());
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let server = tokio::spawn(async move {
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+    });
+    contract::stopped().await;
+    io.close().await;
+    server.abort();
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conformance: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The README's server: echo and rooms, mounted in axum. `cargo run --example echo`
+
+use ferrio::{Event, HandlerError, Server};
+
+async fn echo(event: Event) -> Result<(), HandlerError> {
+    let text: String = event.args()?;
+    Ok(event.socket().emit("echo", &text)?)
+}
+
+async fn join(event: Event) -> Result<(), HandlerError> {
+    let room: String = event.args()?;
+    event.socket().join(room.as_str());
+    event.socket().to(room.as_str()).emit("joined", event.socket().id().as_str())?;
+    Ok(event.ack(&true)?)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let io = Server::new();
+    io.on("echo", echo);
+    io.on("join", join);
+    let app = axum::Router::new().route_service("/socket.io/", io.service());
+    axum::serve(tokio::net::TcpListener::bind("127.0.0.1:3000").await?, app).await?;
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! The Socket.IO codec against what Node's parser was recorded to write, read and refuse.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use ferrio::proto::encoded::{EncodedMessage, Part};
+use ferrio::proto::socketio::{
+    Args, DecodeError, Decoder, DecoderLimits, EventName, Packet, PacketKind, Payload, RESERVED_EVENTS, Value,
+};
+
+/// Reads a file of vectors; `FERRIO_VECTORS` replaces the folder.
+fn rows(file: &str) -> Vec<Value> {
+    let folder = std::env::var_os("FERRIO_VECTORS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/protocol-tests/vectors")),
+        PathBuf::from,
+    );
+    let path = folder.join(file);
+    let json = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let rows: Vec<Value> = serde_json::from_str(&json).unwrap();
+    rows.into_iter().filter(|row| row["codec"].as_str() == Some("sio5")).collect()
+}
+
+#[derive(Debug, PartialEq)]
+enum Wire {
+    Text(String),
+    Binary(Bytes),
+}
+
+/// The wire messages of a row; `None` where a text holds what UTF-8 cannot.
+fn wire(messages: &Value) -> Option<Vec<Wire>> {
+    let message = |message: &Value| match (message.get("text"), message.get("hex")) {
+        (Some(text), _) => Some(Wire::Text(text.as_str()?.to_owned())),
+        (_, Some(hex)) => Some(Wire::Binary(unhex(hex))),
+        _ => None,
+    };
+    messages.as_array().unwrap().iter().map(message).collect()
+}
+
+fn unhex(hex: &Value) -> Bytes {
+    let digits = hex.as_str().unwrap();
+    (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
+}
+
+/// What stands for a value that JSON does not have: `{"$kind": …}`.
+fn special(value: &Value) -> Option<(&str, &Value)> {
+    let (key, inner) = value.as_object()?.iter().next()?;
+    Some((key.strip_prefix('$')?, inner))
+}
+
+/// The value that a row describes. `None`: Rust does not hold such values.
+fn described(value: &Value) -> Option<Value> {
+    match special(value) {
+        Some(("hex", hex)) => return Some(Value::Binary(unhex(hex))),
+        Some(("num", num)) => {
+            return Some(Value::from(match num.as_str()? {
+                "-0" => -0.0,
+                other => other.parse::<f64>().unwrap(),
+            }));
+        }
+        Some(("repeat", _)) => panic!("a kind of vector that this test does not know: {value:?}"),
+        Some(_) => return None,
+        None => {}
+    }
+    Some(match value {
+        Value::Array(elements) => Value::Array(elements.iter().map(described).collect::<Option<_>>()?),
+        Value::Object(map) => {
+            let members = map.iter().map(|(key, value)| Some((key, described(value)?)));
+            Value::Object(members.collect::<Option<_>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
+/// The same where the value was read: an unpaired surrogate is U+FFFD, undefined is null.
+fn as_read(value: &Value) -> Value {
+    match (special(value), value) {
+        (Some(("utf16", units)), _) => {
+            let units = units.as_str().unwrap().split(' ').map(|unit| u16::from_str_radix(unit, 16).unwrap());
+            String::from_utf16_lossy(&units.collect::<Vec<_>>()).into()
+        }
+        (Some(("undefined", _)), _) => Value::Null,
+        (Some(_), _) => described(value).unwrap(),
+        (None, Value::Array(elements)) => Value::Array(elements.iter().map(as_read).collect()),
+        (None, Value::Object(map)) => {
+            Value::Object(map.iter().map(|(key, value)| (key, as_read(value))).collect())
+        }
+        (None, other) => other.clone(),
+    }
+}
+
+/// Equal as JavaScript's values: numbers as `f64`, objects without regard to the order of keys.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+fn kind(packet: &Value) -> PacketKind {
+    match packet["type"].as_u64().unwrap() {
+        0 => PacketKind::Connect,
+        1 => PacketKind::Disconnect,
+        2 => PacketKind::Event,
+        3 => PacketKind::Ack,
+        4 => PacketKind::ConnectError,
+        other => panic!("packets of type {other} are not delivered"),
+    }
+}
+
+/// `None`: no id that Rust holds.
+fn id(packet: &Value) -> Option<Option<u64>> {
+    packet.get("id").map_or(Some(None), |id| id.as_u64().map(Some))
+}
+
+fn payload(kind: PacketKind, data: Value) -> Payload {
+    match (kind, data) {
+        (PacketKind::Event, Value::Array(mut list)) => match list.first().cloned() {
+            Some(Value::String(name)) if !RESERVED_EVENTS.contains(&name.as_str()) => {
+                list.remove(0);
+                Payload::event(&name, &Args(list)).unwrap()
+            }
+            // Names that are no strings are only passed on.
+            _ => Payload::ack(&Args(list)).unwrap(),
+        },
+        (PacketKind::Ack, Value::Array(list)) => Payload::ack(&Args(list)).unwrap(),
+        (_, data) => Payload::value(&data).unwrap(),
+    }
+}
+
+/// The packet that a row describes. `None`: it has what Rust does not hold.
+fn described_packet(row: &Value) -> Option<Packet> {
+    let kind = kind(row);
+    let mut packet = Packet::new(kind, row["nsp"].as_str()?);
+    packet.id = id(row)?;
+    if let Some(data) = row.get("data") {
+        packet.data = Some(payload(kind, described(data)?));
+    }
+    Some(packet)
+}
+
+fn encoded(message: &EncodedMessage) -> Vec<Wire> {
+    let wire = |part: Part<'_>| match part {
+        Part::Text(text) => {
+            let text = std::str::from_utf8(text).unwrap();
+            Wire::Text(text.strip_prefix('4').expect("an Engine.IO message").to_owned())
+        }
+        Part::Binary(data) => Wire::Binary(Bytes::copy_from_slice(data)),
+    };
+    message.parts().map(wire).collect()
+}
+
+/// What came out before the error, if there was one.
+fn decoded(messages: &[Wire]) -> (Vec<Packet>, Result<(), DecodeError>) {
+    let mut decoder = Decoder::new(DecoderLimits::default());
+    let mut packets = Vec::new();
+    for message in messages {
+        let packet = match message {
+            Wire::Text(text) => decoder.text(ByteString::from(text.as_str())),
+            Wire::Binary(data) => decoder.binary(data.clone()),
+        };
+        match packet {
+            Ok(packet) => packets.extend(packet),
+            Err(error) => return (packets, Err(error)),
+        }
+    }
+    (packets, Ok(()))
+}
+
+/// The data as the row's `data` describes it.
+fn data(packet: &Packet) -> Option<Value> {
+    let payload = packet.data.as_ref()?;
+    let mut values = payload.values().unwrap();
+    Some(match packet.kind {
+        PacketKind::Event => {
+            let name = match payload.event_name().unwrap() {
+                EventName::Text(text) => Value::from(&*text),
+                EventName::Number(number) => Value::from(number),
+            };
+            values.insert(0, name);
+            Value::Array(values)
+        }
+        PacketKind::Ack => Value::Array(values),
+        _ => values.remove(0),
+    })
+}
+
+fn assert_read(packet: &Packet, row: &Value, name: &str) {
+    assert_eq!(packet.kind, kind(row), "{name}");
+    assert_eq!(&*packet.namespace, row["nsp"].as_str().unwrap(), "{name}");
+    assert_eq!(Some(packet.id), id(row), "{name}");
+    match (data(packet), row.get("data").map(as_read)) {
+        (None, None) => {}
+        (Some(read), Some(expected)) => {
+            assert!(same(&read, &expected), "{name}: {read:?}, expected {expected:?}");
+        }
+        (read, expected) => panic!("{name}: {read:?}, expected {expected:?}"),
+    }
+}
+
+/// The event or ack as an echo would send it: its arguments unread.
+fn echoed(packet: &Packet) -> Option<Packet> {
+    let payload = packet.data.as_ref()?;
+    let data = match packet.kind {
+        PacketKind::Event => match payload.event_name()? {
+            // An unpaired surrogate in a name is the one thing that does not come out as it went in.
+            EventName::Text(name) if name.contains('\u{fffd}') => return None,
+            EventName::Text(name) => Payload::event(&name, &payload.raw_args()),
+            EventName::Number(_) => return None,
+        },
+        PacketKind::Ack => Payload::ack(&payload.raw_args()),
+        _ => return None,
+    };
+    Some(Packet { data: Some(data.unwrap()), ..packet.clone() })
+}
+
+#[test]
+fn vectors_are_encoded_byte_for_byte() {
+    let (mut passed, mut not_held) = (0, Vec::new());
+    for row in rows("sio5.json") {
+        let name = row["name"].as_str().unwrap();
+        if row["dir"].as_str() == Some("decode") {
+            continue;
+        }
+        let (Some(packet), Some(expected)) = (described_packet(&row["packet"]), wire(&row["encoded"])) else {
+            not_held.push(name.to_owned());
+            continue;
+        };
+        assert_eq!(encoded(&packet.encode()), expected, "{name}");
+        passed += 1;
+    }
+    println!("{passed} rows encoded, {} hold what Rust does not: {not_held:?}", not_held.len());
+}
+
+#[test]
+fn vectors_are_decoded() {
+    let (mut passed, mut not_held) = (0, Vec::new());
+    for row in rows("sio5.json") {
+        let name = row["name"].as_str().unwrap();
+        if row["dir"].as_str() == Some("encode") {
+            continue;
+        }
+        let Some(messages) = wire(&row["encoded"]) else {
+            not_held.push(name.to_owned());
+            continue;
+        };
+        let (packets, result) = decoded(&messages);
+        if let Some(message) = row.get("decode_error") {
+            assert_eq!(result.unwrap_err().to_string(), message.as_str().unwrap(), "{name}");
+            passed += 1;
+            continue;
+        }
+        let one = row.get("decoded").unwrap_or(&row["packet"]);
+        let expected = match row.get("packets") {
+            Some(packets) => packets.as_array().unwrap(),
+            None => std::slice::from_ref(one),
+        };
+        if expected.iter().any(|packet| id(packet).is_none()) {
+            // Only an event needs its id.
+            let refused = result == Err(DecodeError::IdOutOfRange);
+            assert!(refused || packets.iter().all(|packet| packet.id.is_none()), "{name}");
+            not_held.push(name.to_owned());
+            continue;
+        }
+        assert_eq!(result, Ok(()), "{name}");
+        assert_eq!(packets.len(), expected.len(), "{name}");
+        for (packet, expected) in packets.iter().zip(expected) {
+            assert_read(packet, expected, name);
+        }
+        passed += 1;
+    }
+    println!("{passed} rows decoded, {} hold what Rust does not: {not_held:?}", not_held.len());
+}
+
+#[test]
+fn vectors_that_go_both_ways_are_passed_on_byte_for_byte() {
+    for row in rows("sio5.json") {
+        let name = row["name"].as_str().unwrap();
+        let both = row.get("dir").is_none() && row.get("decode_error").is_none();
+        let Some(messages) = wire(&row["encoded"]).filter(|_| both) else { continue };
+        for packet in decoded(&messages).0 {
+            assert_eq!(encoded(&packet.encode()), messages, "{name}");
+            if let Some(echoed) = echoed(&packet) {
+                assert_eq!(encoded(&echoed.encode()), messages, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_that_must_fail_fail_with_the_message_of_node() {
+    let rows = rows("decode-failures.json");
+    for row in &rows {
+        let name = row["name"].as_str().unwrap();
+        let Some(messages) = wire(&row["input"]) else { continue };
+        let (packets, result) = decoded(&messages);
+        let error = result.expect_err(name);
+        if let Some(message) = row.get("message") {
+            assert_eq!(error.to_string(), message.as_str().unwrap(), "{name}");
+        }
+        let partial = row.get("partial").and_then(Value::as_array).unwrap_or_default();
+        for (packet, expected) in packets.iter().zip(partial) {
+            assert_read(packet, expected, name);
+        }
+    }
+    println!("{} rows refused", rows.len());
+}
