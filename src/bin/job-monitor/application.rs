@@ -49,6 +49,11 @@ impl Application {
         self.address
     }
 
+    #[cfg(test)]
+    pub(crate) fn monitor(&self) -> Arc<Monitor> {
+        Arc::clone(&self.monitor)
+    }
+
     /// Serves until `signal` comes, then ends what is open: clients are told, answers under way are finished.
     ///
     /// # Cancel safety

@@ -92,9 +92,9 @@ impl Claims {
         Claims { sub: subject.to_owned(), exp: now_seconds() + lifetime.as_secs(), jobs, publish }
     }
 
-    /// Whether the holder of a connection opened with this token has to leave.
-    pub(crate) fn has_expired(&self) -> bool {
-        now_seconds() > self.exp.saturating_add(LEEWAY_SECONDS)
+    /// Whether the holder of a connection opened with this token has to leave `now`, in seconds since 1970.
+    pub(crate) fn has_expired(&self, now: u64) -> bool {
+        now > self.exp.saturating_add(LEEWAY_SECONDS)
     }
 }
 
@@ -182,7 +182,8 @@ impl fmt::Debug for Tokens {
     }
 }
 
-fn now_seconds() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn now_seconds() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
 
@@ -264,9 +265,9 @@ mod tests {
         assert!(ended(LEEWAY_SECONDS - 10).is_ok());
         assert_eq!(ended(LEEWAY_SECONDS + 10), Err(TokenRefused::Expired));
         let claims = |exp| Claims { sub: String::new(), exp, jobs: Scope::All, publish: Scope::All };
-        assert!(claims(now_seconds() - LEEWAY_SECONDS - 10).has_expired());
-        assert!(!claims(now_seconds()).has_expired());
-        assert!(!claims(u64::MAX).has_expired());
+        assert!(claims(100).has_expired(100 + LEEWAY_SECONDS + 1));
+        assert!(!claims(100).has_expired(100 + LEEWAY_SECONDS));
+        assert!(!claims(u64::MAX).has_expired(u64::MAX));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use ferrio::{ConnectError, Event, Server, Socket};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error};
 
-use crate::auth::{Claims, Scope, TokenRefused, Tokens};
+use crate::auth::{Claims, Scope, TokenRefused, Tokens, now_seconds};
 use crate::jobs::{JobEvent, JobId, JobStore, Limits, Summary};
 
 /// The jobs and those who watch them.
@@ -85,11 +85,16 @@ impl Monitor {
         let mut rounds = tokio::time::interval(EXPIRY_ROUND);
         loop {
             rounds.tick().await;
-            for socket in self.io.of("/").sockets() {
-                if socket.extensions().get::<Claims>().is_none_or(|claims| claims.has_expired()) {
-                    debug!(socket = %socket.id(), "the token has expired");
-                    socket.disconnect();
-                }
+            self.end_expired(now_seconds());
+        }
+    }
+
+    /// Disconnects those whose token is not valid any more `now`, in seconds since 1970.
+    pub(crate) fn end_expired(&self, now: u64) {
+        for socket in self.io.of("/").sockets() {
+            if socket.extensions().get::<Claims>().is_none_or(|claims| claims.has_expired(now)) {
+                debug!(socket = %socket.id(), "the token has expired");
+                socket.disconnect();
             }
         }
     }

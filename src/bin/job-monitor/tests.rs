@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -15,8 +16,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::application::Application;
-use crate::auth::{Claims, Scope, Secret, Tokens};
+use crate::auth::{Claims, Scope, Secret, Tokens, now_seconds};
 use crate::config::{ConfigError, Invocation, Settings};
+use crate::gateway::Monitor;
 use crate::jobs::JobId;
 
 const SECRET: &str = "a secret that only these tests know";
@@ -25,6 +27,7 @@ const SECRET: &str = "a secret that only these tests know";
 struct Running {
     address: SocketAddr,
     tokens: Tokens,
+    monitor: Arc<Monitor>,
     http: Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
@@ -37,10 +40,10 @@ impl Running {
 
     async fn start_with(flags: &[&str]) -> Running {
         let application = bind(flags).await.unwrap();
-        let address = application.address();
+        let (address, monitor) = (application.address(), application.monitor());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(application.serve_until(async { drop(stopped.await) }));
-        Running { address, tokens: tokens(), http: Client::new(), stop, served }
+        Running { address, tokens: tokens(), monitor, http: Client::new(), stop, served }
     }
 
     async fn stop(self) {
@@ -256,6 +259,17 @@ async fn without_a_good_token_nobody_connects() {
         let mut peer = running.open(&auth).await;
         assert_eq!(peer.text().await, r#"44{"message":"Authentication failed"}"#, "{auth}");
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_token() {
+    let running = Running::start().await;
+    let mut peer = running.connect(&running.viewer()).await;
+    running.monitor.end_expired(now_seconds());
+    assert_eq!(peer.subscribe("7").await["jobId"], "7");
+    running.monitor.end_expired(now_seconds() + 3600);
+    assert_eq!(peer.text().await, "41");
     running.stop().await;
 }
 
