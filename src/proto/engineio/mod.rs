@@ -1,4 +1,23 @@
-//! Engine.IO on one page.
+//! Engine.IO 4 on one page: messages between two ends, over HTTP long-polling or WebSocket.
+//!
+//! | packet | type | from | what it does |
+//! |---|---|---|---|
+//! | open | `0` | server | handshake: [`OpenPacket`] |
+//! | close | `1` | both, polling only | ends the session |
+//! | ping | `2` | server; client only as `2probe` | asks for a pong |
+//! | pong | `3` | client; server only as `3probe` | shows that the peer lives |
+//! | message | `4`, or binary | both | carries [`Message`] |
+//! | upgrade | `5` | client | moves the session to the WebSocket it comes by |
+//! | noop | `6` | server | ends a poll |
+//!
+//! ```text
+//! GET  ──▶ 0{"sid":…}                      a poll's answer, a POST's body: packets joined by U+001E,
+//! POST ◀── 4hello ␞ bAQID                  binary as b and base64
+//! WS   ◀─▶ 4hello   <01 02 03>             a packet a message, binary as it is
+//! ```
+//!
+//! [`Packet`] and [`Payload`] read what a client sends; what a server sends is an
+//! [`EncodedMessage`](crate::proto::EncodedMessage). [`Session`] is the conversation, drawn there.
 
 mod open;
 mod packet;
@@ -11,6 +30,6 @@ pub use packet::{Message, Packet, PacketError};
 pub use payload::{Payload, PayloadError};
 pub use query::EngineQuery;
 pub use session::{
-    CloseReason, Loss, Overlap, PollMethod, ProbeId, SendError, Session, SessionConfig, SessionEvent, TransportKind, UpgradeRefused,
-    Via,
+    CloseReason, Loss, Overlap, PollMethod, ProbeId, SendError, Session, SessionConfig, SessionEvent,
+    TransportKind, UpgradeRefused, Via,
 };

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -54,7 +57,7 @@ impl Packet {
         let kind = characters.next().ok_or(PacketError::Empty)?;
         let data = characters.as_str();
         if kind == 'b' {
-            return Ok(Packet::Message(Message::Binary(decode_base64(data.as_bytes()).into())));
+            return Ok(Packet::Message(Message::Binary(decode_base64(data).into())));
         }
         let data = text.slice_ref(data);
         match kind {
@@ -70,17 +73,31 @@ impl Packet {
     }
 }
 
-/// Reads base64 as Node's `Buffer.from(text, "base64")` does: both alphabets, padding optional, other characters
-/// skipped, nothing after the first `=`.
-fn decode_base64(text: &[u8]) -> Vec<u8> {
+/// Reads base64 as Node's `Buffer.from(text, "base64")` does.
+fn decode_base64(text: &str) -> Vec<u8> {
+    BASE64.decode(text).unwrap_or_else(|_| decode_base64_leniently(text))
+}
+
+/// The common case: one alphabet, whole or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Both alphabets, padding optional, other characters skipped, nothing after the first `=`. Of a character that is
+/// not ASCII, Node takes the low byte of its UTF-16 units, and so a few of them count as digits.
+fn decode_base64_leniently(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut bits, mut count) = (0u32, 0u32);
-    for digit in text.iter().take_while(|byte| **byte != b'=').filter_map(|byte| base64_digit(*byte)) {
+    let low_bytes = text.encode_utf16().map(|unit| unit as u8);
+    for digit in low_bytes.take_while(|byte| *byte != b'=').filter_map(base64_digit) {
         bits = bits << 6 | digit;
         count += 6;
         if count >= 8 {
             count -= 8;
-            bytes.push((bits >> count & 0xFF) as u8);
+            bytes.push((bits >> count) as u8);
         }
     }
     bytes
@@ -102,9 +119,108 @@ impl fmt::Display for PacketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PacketError::Empty => f.write_str("the packet is empty"),
-            PacketError::UnknownType(kind) => write!(f, "{kind:?} is no packet type, accepted are 0 to 6 and b"),
+            PacketError::UnknownType(kind) => {
+                write!(f, "{kind:?} is no packet type, accepted are 0 to 6 and b")
+            }
         }
     }
 }
 
 impl std::error::Error for PacketError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(text: &str) -> Result<Packet, PacketError> {
+        Packet::decode(&text.into())
+    }
+
+    fn check_base64(text: &str, expected: &[u8]) {
+        let binary = Packet::Message(Message::Binary(Bytes::copy_from_slice(expected)));
+        assert_eq!(decode(&format!("b{text}")), Ok(binary), "{text}");
+    }
+
+    #[test]
+    fn the_first_character_is_the_type() {
+        assert_eq!(decode("0{}"), Ok(Packet::Open("{}".into())));
+        assert_eq!(decode("1"), Ok(Packet::Close("".into())));
+        assert_eq!(decode("2probe"), Ok(Packet::Ping("probe".into())));
+        assert_eq!(decode("3probe"), Ok(Packet::Pong("probe".into())));
+        assert_eq!(decode("4€\u{1e}\0"), Ok(Packet::Message(Message::Text("€\u{1e}\0".into()))));
+        assert_eq!(decode("4"), Ok(Packet::Message(Message::Text("".into()))));
+        assert_eq!(decode("5"), Ok(Packet::Upgrade("".into())));
+        assert_eq!(decode("6abc"), Ok(Packet::Noop("abc".into())));
+    }
+
+    #[test]
+    fn what_begins_with_no_type_is_refused() {
+        assert_eq!(decode(""), Err(PacketError::Empty));
+        for (text, kind) in
+            [("a123", 'a'), ("7", '7'), (" 4", ' '), ("\u{feff}4a", '\u{feff}'), ("４a", '４')]
+        {
+            assert_eq!(decode(text), Err(PacketError::UnknownType(kind)));
+        }
+    }
+
+    #[test]
+    fn the_data_is_a_slice_of_the_text() {
+        let text = ByteString::from("4hello");
+        let Ok(Packet::Message(Message::Text(data))) = Packet::decode(&text) else {
+            panic!("no text message")
+        };
+        assert_eq!(data.as_ptr(), text[1..].as_ptr());
+    }
+
+    #[test]
+    fn base64_is_read_as_leniently_as_node_does() {
+        for (text, expected) in [
+            ("", &b""[..]),
+            ("A", b""),
+            ("AQ", b"\x01"),
+            ("AQ==", b"\x01"),
+            ("AR", b"\x01"),
+            ("AQ=", b"\x01"),
+            ("AQI", b"\x01\x02"),
+            ("AQIDA", b"\x01\x02\x03"),
+            ("AQID====", b"\x01\x02\x03"),
+            ("AQ==AQID", b"\x01"),
+            ("AQ=ID", b"\x01"),
+            ("=AQID", b""),
+            ("A\n=QID", b""),
+            ("A Q\r\nI!D", b"\x01\x02\x03"),
+            ("-_+/", b"\xfb\xff\xbf"),
+            ("AQ€ID", b"\x01\x02\x03"),
+            ("A\u{141}QI", b"\x00\x04\x08"),
+            ("AQ\u{13d}ID", b"\x01"),
+            ("AQID\u{1f600}AQ", b"\x01\x02\x03"),
+        ] {
+            check_base64(text, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic_and_without_growth(text in any::<String>()) {
+            if let Ok(Packet::Message(Message::Binary(data))) = decode(&text) {
+                prop_assert!(data.len() <= text.len());
+            }
+            prop_assert!(decode_base64(&text).len() <= text.len());
+        }
+
+        #[test]
+        fn binary_comes_back_whole_or_without_padding(data in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let text = base64::engine::general_purpose::STANDARD.encode(&data);
+            check_base64(&text, &data);
+            check_base64(text.trim_end_matches('='), &data);
+            check_base64(&base64::engine::general_purpose::URL_SAFE.encode(&data), &data);
+        }
+
+        #[test]
+        fn the_short_way_reads_what_the_lenient_way_reads(text in "[AQIDz+/=]{0,12}") {
+            prop_assert_eq!(decode_base64(&text), decode_base64_leniently(&text));
+        }
+    }
+}

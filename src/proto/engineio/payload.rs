@@ -65,3 +65,78 @@ impl fmt::Display for PayloadError {
 }
 
 impl std::error::Error for PayloadError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::packet::Message;
+    use super::*;
+    use crate::proto::EncodedMessage;
+
+    fn decode(body: &str) -> Vec<Result<Packet, PayloadError>> {
+        Payload::decode(body.into()).collect()
+    }
+
+    fn text(data: &str) -> Packet {
+        Packet::Message(Message::Text(data.into()))
+    }
+
+    fn invalid(index: usize, error: PacketError) -> Result<Packet, PayloadError> {
+        Err(PayloadError::Packet { index, error })
+    }
+
+    #[test]
+    fn packets_come_in_order() {
+        let expected = [
+            Ok(text("a")),
+            Ok(Packet::Pong("".into())),
+            Ok(Packet::Message(Message::Binary(vec![1].into()))),
+        ];
+        assert_eq!(decode("4a\u{1e}3\u{1e}bAQ=="), expected);
+    }
+
+    #[test]
+    fn an_invalid_packet_ends_the_body_behind_those_before_it() {
+        assert_eq!(decode("4a\u{1e}x\u{1e}4b"), [Ok(text("a")), invalid(1, PacketError::UnknownType('x'))]);
+    }
+
+    #[test]
+    fn empty_packets_are_invalid() {
+        assert_eq!(decode(""), [invalid(0, PacketError::Empty)]);
+        assert_eq!(decode("\u{1e}4a"), [invalid(0, PacketError::Empty)]);
+        assert_eq!(decode("4a\u{1e}"), [Ok(text("a")), invalid(1, PacketError::Empty)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_without_panic(body in any::<String>()) {
+            let packets = decode(&body);
+            prop_assert!(packets.len() <= body.matches(char::from(SEPARATOR)).count() + 1);
+            prop_assert!(packets.iter().rev().skip(1).all(Result::is_ok));
+        }
+
+        #[test]
+        fn what_a_poll_is_answered_with_is_read_back(
+            messages in proptest::collection::vec(
+                prop_oneof![
+                    "[^\u{1e}]{0,20}".prop_map(|data| Message::Text(data.into())),
+                    proptest::collection::vec(any::<u8>(), 0..20).prop_map(|data| Message::Binary(data.into())),
+                ],
+                1..6,
+            ),
+        ) {
+            let mut body = Vec::new();
+            for message in &messages {
+                match message {
+                    Message::Text(data) => EncodedMessage::text(&format!("4{data}")),
+                    Message::Binary(data) => EncodedMessage::binary(data),
+                }
+                .append_polling4(&mut body);
+            }
+            let body = String::from_utf8(body).unwrap();
+            let expected: Vec<_> = messages.into_iter().map(|message| Ok(Packet::Message(message))).collect();
+            prop_assert_eq!(decode(&body), expected);
+        }
+    }
+}

@@ -39,3 +39,64 @@ impl EngineQuery {
         if self.eio.as_deref() == Some("4") { 4 } else { 3 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sid(query: &str) -> Option<String> {
+        EngineQuery::parse(query).sid
+    }
+
+    #[test]
+    fn the_parameters_of_engine_io_are_read() {
+        let query = EngineQuery::parse("EIO=4&transport=polling&t=abc&sid=x&b64=1&j=0");
+        let expected = EngineQuery {
+            eio: Some("4".into()),
+            transport: Some("polling".into()),
+            sid: Some("x".into()),
+            b64: true,
+            j: Some("0".into()),
+        };
+        assert_eq!(query, expected);
+        assert_eq!(EngineQuery::parse(""), EngineQuery::default());
+    }
+
+    #[test]
+    fn the_last_of_duplicates_wins() {
+        assert_eq!(sid("sid=a&sid=b"), Some("b".into()));
+        assert_eq!(sid("sid=a&sid="), None);
+        assert!(!EngineQuery::parse("b64=1&b64").b64);
+    }
+
+    #[test]
+    fn escapes_are_read_as_urlsearchparams_does() {
+        for (query, expected) in [
+            ("sid=a+b%20c", "a b c"),
+            ("s%69d=%31", "1"),
+            ("sid=%zz%4", "%zz%4"),
+            ("sid=%E0%A4", "\u{fffd}"),
+            ("sid=%F0%9F%98%80", "😀"),
+            ("&&sid=a=b&", "a=b"),
+            ("sid=a;EIO=4", "a;EIO=4"),
+        ] {
+            assert_eq!(sid(query).as_deref(), Some(expected), "{query}");
+        }
+    }
+
+    #[test]
+    fn only_an_exact_4_is_revision_4() {
+        for (query, protocol) in
+            [("EIO=4", 4), ("EIO=04", 3), ("EIO=5", 3), ("EIO=", 3), ("", 3), ("eio=4", 3)]
+        {
+            assert_eq!(EngineQuery::parse(query).protocol(), protocol, "{query}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_query_is_read_without_panic(query in ".*") {
+            let _ = EngineQuery::parse(&query);
+        }
+    }
+}

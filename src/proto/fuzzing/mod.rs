@@ -1,3 +1,5 @@
 //! What the fuzz targets run: each body takes bytes and panics where an invariant is broken.
 
-pub mod socketio;
+mod socketio;
+
+pub use self::socketio::socketio_decoder;

@@ -1,7 +1,5 @@
 //! Packets out: each becomes one `EncodedMessage`.
 
-use std::io::Write as _;
-
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Serialize;
@@ -114,13 +112,26 @@ fn start(namespace: &str, id: Option<u64>, json_len: usize) -> TextInPlace {
         text.buffer().push(b',');
     }
     if let Some(id) = id {
-        write!(text.buffer(), "{id}").expect("writing to a Vec does not fail");
+        text.buffer().extend_from_slice(decimal(id, &mut [0; MAX_ID_LEN]));
     }
     text
 }
 
 /// The digits of `u64::MAX`.
 const MAX_ID_LEN: usize = 20;
+
+/// Writes a number at the end of `room` and returns its digits.
+fn decimal(mut number: u64, room: &mut [u8; MAX_ID_LEN]) -> &[u8] {
+    let mut start = room.len();
+    loop {
+        start -= 1;
+        room[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &room[start..];
+        }
+    }
+}
 
 /// What stands before the namespace: Engine.IO's type, the packet's type, the number of attachments.
 struct Prefix {
@@ -130,16 +141,18 @@ struct Prefix {
 
 impl Prefix {
     fn new(kind: PacketKind, attachments: usize) -> Prefix {
-        let mut bytes = [0; TextInPlace::MAX_PREFIX_LEN];
-        let mut rest = &mut bytes[..];
-        let digit = kind.digit(attachments > 0);
-        let written = match attachments {
-            0 => write!(rest, "4{digit}"),
-            count => write!(rest, "4{digit}{count}-"),
-        };
-        written.expect("the prefix has room for any usize");
-        let len = TextInPlace::MAX_PREFIX_LEN - rest.len();
-        Prefix { bytes, len }
+        let mut prefix = Prefix { bytes: [0; TextInPlace::MAX_PREFIX_LEN], len: 0 };
+        prefix.push(&[b'4', kind.digit(attachments > 0)]);
+        if attachments > 0 {
+            prefix.push(decimal(attachments as u64, &mut [0; MAX_ID_LEN]));
+            prefix.push(b"-");
+        }
+        prefix
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -152,15 +165,15 @@ impl PacketKind {
         matches!(self, PacketKind::Event | PacketKind::Ack)
     }
 
-    fn digit(self, has_attachments: bool) -> char {
+    fn digit(self, has_attachments: bool) -> u8 {
         match (self, has_attachments) {
-            (PacketKind::Connect, _) => '0',
-            (PacketKind::Disconnect, _) => '1',
-            (PacketKind::Event, false) => '2',
-            (PacketKind::Ack, false) => '3',
-            (PacketKind::ConnectError, _) => '4',
-            (PacketKind::Event, true) => '5',
-            (PacketKind::Ack, true) => '6',
+            (PacketKind::Connect, _) => b'0',
+            (PacketKind::Disconnect, _) => b'1',
+            (PacketKind::Event, false) => b'2',
+            (PacketKind::Ack, false) => b'3',
+            (PacketKind::ConnectError, _) => b'4',
+            (PacketKind::Event, true) => b'5',
+            (PacketKind::Ack, true) => b'6',
         }
     }
 }

@@ -178,13 +178,17 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         loop {
             let rest = &self.json[self.at..];
-            let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20)?;
-            self.at += plain + 1;
-            match rest[plain] {
-                b'"' => return Some(()),
-                b'\\' => self.escape()?,
-                _ => return None,
+            let plain = memchr::memchr2(b'"', b'\\', rest)?;
+            // Looks at all of them, so that the compiler can take many at a time.
+            let has_control = rest[..plain].iter().fold(false, |found, &b| found | (b < 0x20));
+            if has_control {
+                return None;
             }
+            self.at += plain + 1;
+            if rest[plain] == b'"' {
+                return Some(());
+            }
+            self.escape()?;
         }
     }
 

@@ -18,6 +18,7 @@
 //! | make packets of messages | [`Decoder`] (`decode.rs`) |
 //! | read arguments | [`Payload::args`] (`payload.rs`, `read.rs`; with attachments `tree.rs`), [`Value`] (`value.rs`) |
 //! | pass arguments on unread | [`RawArgs`] (`raw.rs`, `javascript.rs`) |
+//! | find the arguments in the text | `layout.rs` |
 //! | write arguments | [`Payload::event`] (`arguments.rs`: what is an argument; `attachment.rs`: JSON and byte leaves) |
 //! | make messages of packets | [`Packet::encode`], [`EncodedPacket`] (`encode.rs`) |
 //!

@@ -37,7 +37,7 @@ impl Payload {
     /// numbers. Numbers are written as JavaScript does, but integers beyond 2⁵³ exactly.
     ///
     /// # Errors
-    /// If the name is one of [`RESERVED_EVENTS`], or if `args` cannot be serialized.
+    /// If the name is one of [`RESERVED_EVENTS`](super::RESERVED_EVENTS), or if `args` cannot be serialized.
     pub fn event<T: Serialize + ?Sized>(name: &str, args: &T) -> Result<Payload, EncodeError> {
         let mut out = Vec::with_capacity(CAPACITY);
         let mut attachments = Attachments::default();
@@ -125,7 +125,8 @@ impl Payload {
     /// Reads the arguments, without the event name.
     ///
     /// A tuple reads as many arguments as it has elements, `()` reads none, any other type reads the first one, and
-    /// [`Args`] reads all. Surplus arguments are ignored, missing ones are `None` for an `Option`. The data of a CONNECT is one argument.
+    /// [`Args`] reads all. Surplus arguments are ignored, missing ones are `None` for an `Option`. The data of a
+    /// CONNECT is one argument.
     ///
     /// # Errors
     /// If an argument is missing or is something else than `T` says.

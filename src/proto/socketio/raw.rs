@@ -8,9 +8,9 @@ use super::{Payload, javascript};
 
 /// All arguments of an event or an acknowledgement, unread, attachments included.
 ///
-/// Emitted, they are again the arguments, written as Node would write them after reading them: numbers, escapes and the order of
-/// keys become what `JSON.stringify` makes of them. (Where there are attachments, an unpaired surrogate becomes
-/// U+FFFD.)
+/// Emitted, they are again the arguments, written as Node would write them after reading them: numbers, escapes and
+/// the order of keys become what `JSON.stringify` makes of them. (Where there are attachments, an unpaired surrogate
+/// becomes U+FFFD.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawArgs {
     payload: Payload,
@@ -55,7 +55,7 @@ impl Serialize for RawArgs {
                 arguments.serialize_field(json)?;
             }
         } else {
-            for argument in self.payload.readable_arguments().into_iter().skip(self.skipped) {
+            for argument in self.payload.readable_arguments().skip(self.skipped) {
                 let json = javascript::normalize(argument);
                 arguments.serialize_field(&Tree::parse(&json, attachments).map_err(S::Error::custom)?)?;
             }
@@ -128,5 +128,16 @@ mod tests {
         let raw = received(r#"["e", 1.0, 2]"#, &[]);
         assert_eq!(serde_json::to_string(&raw).unwrap(), "[1,2]");
         assert_eq!(&**Payload::ack(&(true, &raw)).unwrap().json(), "[true,[1,2]]");
+    }
+
+    #[test]
+    fn arguments_can_be_left_out_at_the_front() {
+        let raw =
+            received(r#"["e",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#, &[b"a", b"b"]);
+        let ack = Payload::ack(&raw.clone().skip(1)).unwrap();
+        assert_eq!(&**ack.json(), r#"[{"_placeholder":true,"num":0}]"#);
+        assert_eq!(ack.attachments(), [&b"a"[..]]);
+        assert!(raw.clone().skip(2).is_empty());
+        assert!(raw.skip(3).is_empty());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::later;
+
 /// What the heartbeat wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beat {
@@ -26,23 +28,26 @@ pub(super) struct Heartbeat {
 enum Due {
     Ping(Instant),
     /// `refreshed`: another packet has moved it once already (Node since engine.io 6.6.12).
-    Pong { at: Instant, refreshed: bool },
+    Pong {
+        at: Instant,
+        refreshed: bool,
+    },
 }
 
 impl Heartbeat {
     pub(super) fn new(now: Instant, interval: Duration, timeout: Duration) -> Heartbeat {
-        Heartbeat { interval, timeout, due: Due::Ping(now + interval), paused: false }
+        Heartbeat { interval, timeout, due: Due::Ping(later(now, interval)), paused: false }
     }
 
     /// Any pong, asked for or not, restarts the interval.
     pub(super) fn handle_pong(&mut self, now: Instant) {
-        self.due = Due::Ping(now + self.interval);
+        self.due = Due::Ping(later(now, self.interval));
     }
 
     /// A packet that is no pong shows that the peer lives: once per ping, its pong may take longer.
     pub(super) fn handle_other(&mut self, now: Instant) {
         if let Due::Pong { refreshed: false, .. } = self.due {
-            self.due = Due::Pong { at: now + self.timeout, refreshed: true };
+            self.due = Due::Pong { at: later(now, self.timeout), refreshed: true };
         }
     }
 
@@ -50,15 +55,16 @@ impl Heartbeat {
     /// ever; here it may take the whole timeout again.
     pub(super) fn handle_upgrade(&mut self, now: Instant) {
         if let Due::Pong { refreshed, .. } = self.due {
-            self.due = Due::Pong { at: now + self.timeout, refreshed };
+            self.due = Due::Pong { at: later(now, self.timeout), refreshed };
         }
     }
 
     pub(super) fn handle_paused(&mut self, now: Instant, paused: bool) {
-        if self.paused && !paused
+        if self.paused
+            && !paused
             && let Due::Pong { refreshed, .. } = self.due
         {
-            self.due = Due::Pong { at: now + self.timeout, refreshed };
+            self.due = Due::Pong { at: later(now, self.timeout), refreshed };
         }
         self.paused = paused;
     }
@@ -66,7 +72,7 @@ impl Heartbeat {
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Beat {
         match self.due {
             Due::Ping(at) if at <= now => {
-                self.due = Due::Pong { at: now + self.timeout, refreshed: false };
+                self.due = Due::Pong { at: later(now, self.timeout), refreshed: false };
                 Beat::Ping
             }
             Due::Pong { at, .. } if at <= now && !self.paused => Beat::Dead,

@@ -1,130 +1,25 @@
 //! Session: everything Engine.IO decides, nothing the network does.
 
 mod heartbeat;
+mod outcome;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod upgrade;
+mod via;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::packet::{Message, Packet};
 use crate::proto::EncodedMessage;
 
-use heartbeat::Heartbeat;
+use heartbeat::{Beat, Heartbeat};
+pub use outcome::{CloseReason, SendError, SessionEvent};
 use queue::SendQueue;
 use upgrade::Upgrade;
-
-/// The transport a session runs over at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TransportKind {
-    /// HTTP long-polling.
-    Polling,
-    /// WebSocket.
-    WebSocket,
-}
-
-impl TransportKind {
-    /// The transport's name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TransportKind::Polling => "polling",
-            TransportKind::WebSocket => "websocket",
-        }
-    }
-
-    /// The transport with this name, exactly as written on the wire.
-    pub fn from_name(name: &str) -> Option<TransportKind> {
-        match name {
-            "polling" => Some(TransportKind::Polling),
-            "websocket" => Some(TransportKind::WebSocket),
-            _ => None,
-        }
-    }
-}
-
-/// The two kinds of requests of HTTP long-polling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PollMethod {
-    /// Waits for packets.
-    Get,
-    /// Brings packets.
-    Post,
-}
-
-/// Names one attempt to upgrade: a late loss of probe A must not end probe B.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProbeId(pub(crate) u32);
-
-/// The way by which something came, or may leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Via {
-    /// HTTP long-polling.
-    Polling,
-    /// The session's WebSocket.
-    WebSocket,
-    /// A WebSocket that wants to become the session's.
-    Probe(ProbeId),
-}
-
-/// Why a session closed; `Display` gives Node's strings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// `forced close`: this side closed it.
-    ForcedClose,
-    /// `parse error`: an invalid Engine.IO packet came.
-    ParseError,
-    /// `ping timeout`: no pong in time.
-    PingTimeout,
-    /// `transport close`: the client closed, or its connection ended.
-    TransportClose,
-    /// `transport error`: overlapping requests, protocol violations of the transport, a failed write, a peer too
-    /// slow for its send queue.
-    TransportError,
-}
-
-/// How a transport was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Loss {
-    /// It ended: a close frame, or the end of the TCP stream (for a WebSocket); `transport close`.
-    Ended,
-    /// It failed: a WebSocket protocol error, a write error, an aborted poll or POST; `transport error`.
-    Failed,
-}
-
-/// A second GET (or POST) came while one was open: the session is closed, the newcomer is to be answered 400.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overlap(pub PollMethod);
-
-/// A WebSocket claims a session that is upgrading, upgraded, not on polling, or closed: to be closed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UpgradeRefused;
-
-/// Why a message was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The session is closed, or closing.
-    Closed,
-    /// The send queue holds `queued` bytes, its bound is `limit`: the session has been closed as a slow peer.
-    QueueFull {
-        /// Bytes that waited.
-        queued: usize,
-        /// The bound, in bytes.
-        limit: usize,
-    },
-}
-
-/// What happened to the session, for the layer above.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// It now runs over WebSocket.
-    Upgraded,
-    /// It is closed; comes exactly once, last.
-    Closed(CloseReason),
-}
+pub use via::{Loss, Overlap, PollMethod, ProbeId, TransportKind, UpgradeRefused, Via};
 
 /// The numbers a session needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,26 +31,34 @@ pub struct SessionConfig {
     /// From a probe's WebSocket to its `5` at the latest. Node: 10 s.
     pub upgrade_timeout: Duration,
     /// Bound of the send queue in bytes, queued and in flight; a message larger than the bound is accepted into an
-    /// empty queue. 16 MiB.
+    /// empty queue. The session's own packets (open, ping) do not count. 16 MiB.
     pub max_send_queue: usize,
 }
 
 /// One Engine.IO session (Engine.IO 4).
 ///
 /// ```text
-///              handle_probe              `5` on the probe
-///   Polling ───────────────▶ + probe ───────────────────▶ WebSocket
-///      ▲                        │
-///      └── probe lost, late or ─┘
-///          misbehaving
+///              handle_probe            `5` on the probe, with or without `2probe` before
+///   Polling ─────────────────▶ + probe ────────────────────────────────────────────────▶ WebSocket
+///      ▲                          │
+///      └── lost · anything else ──┘   (polling goes on beside the probe)
+///          · upgrade_timeout
 ///
-///   Open ── close(), polling without a GET ──▶ Closing ── GET takes `6` `1`, 30 s ──▶ Closed
-///     └──── close · `1` · ping timeout · transport lost · parse error · slow peer ──▶ Closed(CloseReason)
+///   Open ── close(), polling, no GET waits ──▶ Closing ── GET finds the queue empty: `6` `1` · 30 s ──▶ Closed
+///    │                                            └────── `5` on the probe ───────────────────────────▶ Closed
+///    └─ close() · discard() · `1` by polling · `2` · parse error · ping timeout · transport lost
+///       · overlapping requests · slow peer ─────────────────────────────────────────────▶ Closed(CloseReason)
+///
+///   GET:  none ── handle_request ──▶ waits ── poll_transmit gives something ──▶ answered ── handle_request_end ──▶ none
 /// ```
 ///
 /// **The one rule:** whatever the interleaving, every accepted message leaves exactly once and in order, across an
-/// upgrade; after `Closed` nothing leaves but the goodbye (the close packet of an open GET, or what was accepted
-/// before a graceful [`Session::close`] over WebSocket).
+/// upgrade; after `Closed` nothing leaves but the goodbye: one packet for a GET that waits, and what was accepted
+/// before a graceful [`Session::close`] over WebSocket.
+///
+/// The goodbye of a GET is the close packet `1`, or the noop `6` if the client itself said `1`.
+///
+/// The probe that became the session's WebSocket may go on being called [`Via::Probe`]: it means the same.
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
@@ -164,10 +67,8 @@ pub struct Session {
     queue: SendQueue,
     heartbeat: Heartbeat,
     upgrade: Upgrade,
-    get_open: bool,
+    get: Get,
     post_open: bool,
-    /// What the open GET is given although the queue does not hold it: the goodbye, or the noop of an upgrade.
-    extra: Vec<Arc<EncodedMessage>>,
     /// Not yet asked for by `poll_event`.
     upgraded_event: bool,
     closed_event: bool,
@@ -176,18 +77,40 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// `close` was called over polling; once the queue is empty, at `until` at the latest it is closed.
+    /// `close` was called over polling. `until` is set once the queue is empty: then it is closed at the latest.
     Closing {
         until: Option<Instant>,
     },
     Closed(CloseReason),
 }
 
+/// The one GET that a session may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Get {
+    None,
+    Waits,
+    /// It is to be given this packet, which is none of the queue's.
+    Owed(Reply),
+    /// It has been given something, and takes nothing more.
+    Answered,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reply {
+    Close,
+    Noop,
+}
+
 impl Session {
     /// Opens a session; `open` (the open packet) is the first message in its queue.
-    pub fn new(now: Instant, transport: TransportKind, config: SessionConfig, open: Arc<EncodedMessage>) -> Session {
+    pub fn new(
+        now: Instant,
+        transport: TransportKind,
+        config: SessionConfig,
+        open: Arc<EncodedMessage>,
+    ) -> Session {
         let mut queue = SendQueue::default();
-        queue.push(open);
+        queue.push_control(open);
         Session {
             config,
             transport,
@@ -195,9 +118,8 @@ impl Session {
             queue,
             heartbeat: Heartbeat::new(now, config.ping_interval, config.ping_timeout),
             upgrade: Upgrade::new(config.upgrade_timeout),
-            get_open: false,
+            get: Get::None,
             post_open: false,
-            extra: Vec::new(),
             upgraded_event: false,
             closed_event: false,
         }
@@ -228,9 +150,11 @@ impl Session {
 
     /// Whether a volatile message would be accepted now (Node's `transport.writable`).
     pub fn is_writable(&self) -> bool {
-        self.state == State::Open
-            && self.queue.is_idle()
-            && (self.transport == TransportKind::WebSocket || self.get_open)
+        let transport_is = match self.transport {
+            TransportKind::Polling => self.get == Get::Waits,
+            TransportKind::WebSocket => self.queue.is_websocket_idle(),
+        };
+        transport_is && self.state == State::Open && self.queue.is_empty()
     }
 
     /// Bytes accepted and not yet transmitted.
@@ -241,21 +165,21 @@ impl Session {
     /// Whether a GET or POST is open.
     pub fn is_open_request(&self, method: PollMethod) -> bool {
         match method {
-            PollMethod::Get => self.get_open,
+            PollMethod::Get => self.get != Get::None,
             PollMethod::Post => self.post_open,
         }
     }
 
     /// Whether [`Session::poll_transmit`] would give something.
     pub fn can_transmit(&self, via: Via) -> bool {
-        match via {
-            Via::Polling => {
-                let closing = matches!(self.state, State::Closing { .. });
-                let queued = self.transport == TransportKind::Polling && !self.queue.is_empty();
-                self.get_open && (closing || queued || !self.extra.is_empty())
-            }
+        match self.resolve(via) {
+            Via::Polling => match self.get {
+                Get::None | Get::Answered => false,
+                Get::Owed(_) => true,
+                Get::Waits => self.has_for_get(),
+            },
             Via::WebSocket => self.transport == TransportKind::WebSocket && !self.queue.is_empty(),
-            Via::Probe(id) => self.upgrade.owes_pong(id),
+            Via::Probe(id) => self.upgrade.owes_reply(id),
         }
     }
 
@@ -266,56 +190,61 @@ impl Session {
         if self.is_closed() {
             return None;
         }
-        if let Via::Probe(id) = via {
-            self.handle_probe_packet(now, id, &packet);
-            return None;
-        }
-        if self.is_closing() {
-            return None;
-        }
-        match packet {
-            Packet::Pong(_) => self.heartbeat.handle_pong(now),
-            _ => self.heartbeat.handle_other(now),
-        }
-        match packet {
-            Packet::Message(message) => return Some(message),
-            Packet::Ping(_) => self.fail(CloseReason::TransportError),
-            Packet::Close(_) if via == Via::Polling => {
-                self.extra.push(EncodedMessage::noop());
-                self.end(CloseReason::TransportClose);
+        match self.resolve(via) {
+            Via::Probe(id) => self.handle_probe_packet(now, id, &packet),
+            _ if self.is_closing() => {}
+            Via::Polling if self.transport == TransportKind::Polling => {
+                return self.handle_polled(now, packet);
             }
-            Packet::Close(_) | Packet::Noop(_) | Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade(_) => {}
+            Via::Polling => return self.handle_late_polled(now, packet),
+            Via::WebSocket if self.transport == TransportKind::WebSocket => {
+                return self.handle_usual(now, packet);
+            }
+            Via::WebSocket => {}
         }
         None
     }
 
     /// Something that is no packet came.
-    pub fn handle_invalid_packet(&mut self, now: Instant, via: Via) {
-        match via {
-            Via::Probe(_) => self.handle_lost(now, via, Loss::Failed),
-            _ if self.state == State::Open => self.fail(CloseReason::ParseError),
-            _ => {}
+    pub fn handle_invalid_packet(&mut self, _now: Instant, via: Via) {
+        match self.resolve(via) {
+            Via::Probe(id) => self.upgrade.end(id),
+            via if self.is_current(via) && self.state == State::Open => self.fail(CloseReason::ParseError),
+            Via::Polling | Via::WebSocket => {}
         }
     }
 
     /// A GET or POST of this session began.
     ///
     /// # Errors
-    /// One is open already: "a client MUST NOT have more than one active `GET` request" (Engine.IO protocol); the
+    /// The newcomer is to be refused with 400.
+    /// If one is open already ("a client MUST NOT have more than one active `GET` request", Engine.IO protocol), the
     /// session is closed with `transport error`.
+    /// If the session has just left polling, nothing happens to it.
     pub fn handle_request(&mut self, now: Instant, method: PollMethod) -> Result<(), Overlap> {
+        if self.transport != TransportKind::Polling {
+            return Err(Overlap(method));
+        }
         if self.is_open_request(method) {
             self.fail(CloseReason::TransportError);
             return Err(Overlap(method));
         }
-        self.set_open_request(method, true);
-        self.upgrade.catch_up(now);
+        match method {
+            PollMethod::Get => {
+                self.get = Get::Waits;
+                self.upgrade.catch_up(now);
+            }
+            PollMethod::Post => self.post_open = true,
+        }
         Ok(())
     }
 
     /// It was answered (or, a POST, its body has been taken over whole).
     pub fn handle_request_end(&mut self, _now: Instant, method: PollMethod) {
-        self.set_open_request(method, false);
+        match method {
+            PollMethod::Get => self.get = Get::None,
+            PollMethod::Post => self.post_open = false,
+        }
     }
 
     /// A WebSocket with this session's id arrived.
@@ -331,26 +260,34 @@ impl Session {
 
     /// `bytes` of what [`Session::poll_transmit`] gave for `via` have been written.
     pub fn handle_transmitted(&mut self, _now: Instant, via: Via, bytes: usize) {
-        if !matches!(via, Via::Probe(_)) {
-            self.queue.transmitted(bytes);
+        match self.resolve(via) {
+            Via::Polling => self.queue.transmitted(TransportKind::Polling, bytes),
+            Via::WebSocket => self.queue.transmitted(TransportKind::WebSocket, bytes),
+            Via::Probe(id) => self.upgrade.transmitted(id, bytes),
         }
     }
 
     /// The transport is gone (for [`Via::Polling`]: an open request was aborted, whose end was reported before).
     pub fn handle_lost(&mut self, _now: Instant, via: Via, loss: Loss) {
-        match via {
-            Via::Probe(id) => self.upgrade.end(id),
-            Via::Polling => self.fail(CloseReason::TransportError),
-            Via::WebSocket => self.fail(match loss {
-                Loss::Ended => CloseReason::TransportClose,
-                Loss::Failed => CloseReason::TransportError,
-            }),
+        match (self.resolve(via), loss) {
+            (Via::Probe(id), _) => return self.upgrade.end(id),
+            (Via::Polling, _) => self.queue.forget_in_flight(TransportKind::Polling),
+            (Via::WebSocket, _) if self.is_closed() => self.queue.clear(),
+            (Via::WebSocket, _) => {}
+        }
+        if self.is_current(via) {
+            self.fail(match (self.transport, loss) {
+                (TransportKind::WebSocket, Loss::Ended) => CloseReason::TransportClose,
+                (TransportKind::Polling, _) | (_, Loss::Failed) => CloseReason::TransportError,
+            });
         }
     }
 
     /// A request was so wrong that the session ends with `transport error`: an octet-stream POST.
     pub fn handle_invalid_request(&mut self, _now: Instant) {
-        self.fail(CloseReason::TransportError);
+        if self.transport == TransportKind::Polling {
+            self.fail(CloseReason::TransportError);
+        }
     }
 
     /// The instant of [`Session::poll_timeout`] has come (or not yet: harmless).
@@ -361,22 +298,27 @@ impl Session {
         if let State::Closing { until: Some(until) } = self.state
             && until <= now
         {
-            return self.end(CloseReason::ForcedClose);
+            return self.fail(CloseReason::ForcedClose);
         }
         match self.heartbeat.handle_timeout(now) {
-            heartbeat::Beat::Nothing => {}
-            heartbeat::Beat::Ping => self.queue.push_control(EncodedMessage::ping()),
-            heartbeat::Beat::Dead => return self.fail(CloseReason::PingTimeout),
+            // Node sends nothing any more once it is closing, but awaits the pong nevertheless.
+            Beat::Ping if self.state == State::Open => self.queue.push_control(EncodedMessage::ping()),
+            Beat::Nothing | Beat::Ping => {}
+            Beat::Dead => return self.fail(CloseReason::PingTimeout),
         }
-        if self.upgrade.handle_timeout(now, self.get_open) {
-            self.extra.push(EncodedMessage::noop());
+        if self.upgrade.handle_timeout(now) && self.get == Get::Waits {
+            self.get = Get::Owed(Reply::Noop);
         }
     }
 
     /// The driver stops (or resumes) reading by its own choice: meanwhile the ping timeout is suspended; at the end
     /// of the pause a pong that is due may take `ping_timeout` again.
+    ///
+    /// A session that is closing reads nothing, so that a pause does not keep it.
     pub fn handle_paused(&mut self, now: Instant, paused: bool) {
-        self.heartbeat.handle_paused(now, paused);
+        if self.state == State::Open {
+            self.heartbeat.handle_paused(now, paused);
+        }
     }
 
     // C  the application speaks
@@ -384,43 +326,55 @@ impl Session {
     /// Accepts a message.
     ///
     /// # Errors
-    /// [`SendError::Closed`]; [`SendError::QueueFull`] has closed the session.
+    /// [`SendError::Closed`]; [`SendError::QueueFull`] has closed the session with `transport error`.
     pub fn send(&mut self, message: Arc<EncodedMessage>) -> Result<(), SendError> {
         if self.is_closing() {
             return Err(SendError::Closed);
         }
-        let queued = self.queue.bytes();
-        if queued > 0 && queued + message.len() > self.config.max_send_queue {
+        let (queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
+        if queued > 0 && queued.saturating_add(message.len()) > limit {
             self.fail(CloseReason::TransportError);
-            return Err(SendError::QueueFull { queued, limit: self.config.max_send_queue });
+            return Err(SendError::QueueFull { queued, limit });
         }
         self.queue.push(message);
         Ok(())
     }
 
-    /// Accepts a message only if [`Session::is_writable`]; says whether it did.
+    /// Accepts a message only if [`Session::is_writable`] and within the bound; says whether it did.
     pub fn send_volatile(&mut self, message: Arc<EncodedMessage>) -> bool {
-        let writable = self.is_writable();
-        if writable {
+        let queued = self.queue.bounded_bytes();
+        let fits = queued == 0 || queued.saturating_add(message.len()) <= self.config.max_send_queue;
+        let accepted = fits && self.is_writable();
+        if accepted {
             self.queue.push(message);
         }
-        writable
+        accepted
     }
 
-    /// Closes gracefully: what was accepted still leaves.
+    /// Closes gracefully (`forced close`): what was accepted still leaves.
+    ///
+    /// Over WebSocket it is closed at once, and the driver writes what [`Session::poll_transmit`] still gives. Over
+    /// polling a GET that waits is told at once; otherwise GETs to come take the queue and then the goodbye, at most
+    /// 30 s after the queue became empty.
     pub fn close(&mut self, now: Instant) {
         if self.state != State::Open {
             return;
         }
         match self.transport {
+            TransportKind::WebSocket => self.end(CloseReason::ForcedClose),
             // Node destroys a POST whose body is still coming, and that is how the session ends.
             TransportKind::Polling if self.post_open => self.fail(CloseReason::TransportError),
-            TransportKind::Polling if self.get_open && self.queue.is_empty() => self.fail(CloseReason::ForcedClose),
+            TransportKind::Polling if self.is_get_unanswered() && self.queue.is_empty() => {
+                self.fail(CloseReason::ForcedClose);
+            }
             TransportKind::Polling => {
+                self.heartbeat.handle_paused(now, false);
                 let until = self.queue.is_empty().then(|| now + CLOSE_TIMEOUT);
                 self.state = State::Closing { until };
+                if self.is_get_unanswered() {
+                    self.get = Get::Waits;
+                }
             }
-            TransportKind::WebSocket => self.end(CloseReason::ForcedClose),
         }
     }
 
@@ -432,17 +386,21 @@ impl Session {
     // D  what the caller must do now: ask in this order after every B or C
 
     /// Moves all that may leave by `via` now into `into`.
+    ///
+    /// An open GET is given something once: it has then to be answered with it.
     pub fn poll_transmit(&mut self, now: Instant, via: Via, into: &mut VecDeque<Arc<EncodedMessage>>) {
-        match via {
-            Via::Polling if self.get_open => self.transmit_by_get(now, into),
-            Via::Polling => {}
-            Via::WebSocket if self.transport == TransportKind::WebSocket => self.queue.take_all(into),
-            Via::WebSocket => {}
-            Via::Probe(id) => {
-                if self.upgrade.take_pong(id) {
-                    into.push_back(EncodedMessage::probe_pong());
-                }
+        match self.resolve(via) {
+            Via::Polling => self.transmit_by_get(now, into),
+            Via::WebSocket if self.transport == TransportKind::WebSocket => {
+                self.queue.take_all(TransportKind::WebSocket, into);
             }
+            Via::WebSocket => {}
+            Via::Probe(id) if self.upgrade.owes_reply(id) => {
+                let reply = EncodedMessage::probe_pong();
+                let owed = self.upgrade.take_replies(id, reply.len());
+                into.extend(std::iter::repeat_n(reply, owed));
+            }
+            Via::Probe(_) => {}
         }
     }
 
@@ -452,7 +410,9 @@ impl Session {
             return Some(SessionEvent::Upgraded);
         }
         match self.state {
-            State::Closed(reason) if std::mem::take(&mut self.closed_event) => Some(SessionEvent::Closed(reason)),
+            State::Closed(reason) if std::mem::take(&mut self.closed_event) => {
+                Some(SessionEvent::Closed(reason))
+            }
             _ => None,
         }
     }
@@ -464,27 +424,59 @@ impl Session {
             State::Closing { until } => until,
             State::Open => None,
         };
-        [closing, self.heartbeat.poll_timeout(), self.upgrade.poll_timeout(self.get_open)].into_iter().flatten().min()
+        let upgrade = self.upgrade.poll_timeout(self.get == Get::Waits);
+        [closing, self.heartbeat.poll_timeout(), upgrade].into_iter().flatten().min()
     }
 
     // Private
 
-    fn transmit_by_get(&mut self, now: Instant, into: &mut VecDeque<Arc<EncodedMessage>>) {
-        if self.is_closed() || self.transport == TransportKind::WebSocket {
-            into.extend(self.extra.drain(..));
-            return;
+    /// The session's WebSocket under its own name, also where it is called by that of the probe it once was.
+    fn resolve(&self, via: Via) -> Via {
+        match via {
+            Via::Probe(id) if self.upgrade.winner() == Some(id) => Via::WebSocket,
+            other => other,
         }
-        if let State::Closing { until } = self.state {
-            if self.queue.is_empty() {
-                into.extend([EncodedMessage::noop(), EncodedMessage::close()]);
-                return self.end(CloseReason::ForcedClose);
-            }
-            self.queue.take_all(into);
-            self.state = State::Closing { until: until.or(Some(now + CLOSE_TIMEOUT)) };
-            return;
+    }
+
+    fn is_current(&self, via: Via) -> bool {
+        match self.resolve(via) {
+            Via::Polling => self.transport == TransportKind::Polling,
+            Via::WebSocket => self.transport == TransportKind::WebSocket,
+            Via::Probe(_) => false,
         }
-        into.extend(self.extra.drain(..));
-        self.queue.take_all(into);
+    }
+
+    fn handle_polled(&mut self, now: Instant, packet: Packet) -> Option<Message> {
+        if let Packet::Close(_) = packet {
+            self.close_with(Reply::Noop, CloseReason::TransportClose);
+            return None;
+        }
+        self.handle_usual(now, packet)
+    }
+
+    /// What means the same on polling and on WebSocket.
+    fn handle_usual(&mut self, now: Instant, packet: Packet) -> Option<Message> {
+        if let Packet::Pong(_) = packet {
+            self.heartbeat.handle_pong(now);
+            return None;
+        }
+        self.heartbeat.handle_other(now);
+        match packet {
+            Packet::Message(message) => return Some(message),
+            // Only servers ping (Engine.IO protocol, heartbeat).
+            Packet::Ping(_) => self.fail(CloseReason::TransportError),
+            Packet::Close(_) | Packet::Noop(_) | Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade(_) => {}
+        }
+        None
+    }
+
+    /// The body of a POST that began before the upgrade: its messages count, but it cannot end a session that has
+    /// left polling.
+    fn handle_late_polled(&mut self, now: Instant, packet: Packet) -> Option<Message> {
+        match packet {
+            Packet::Message(_) | Packet::Pong(_) => self.handle_usual(now, packet),
+            _ => None,
+        }
     }
 
     fn handle_probe_packet(&mut self, now: Instant, id: ProbeId, packet: &Packet) {
@@ -499,85 +491,96 @@ impl Session {
     }
 
     fn finish_upgrade(&mut self, now: Instant) {
-        self.upgrade.finish();
+        let replies = self.upgrade.win();
+        self.queue.add_in_flight(replies.in_flight);
+        for _ in 0..replies.owed {
+            self.queue.push_control_front(EncodedMessage::probe_pong());
+        }
         self.transport = TransportKind::WebSocket;
         self.upgraded_event = true;
         self.heartbeat.handle_upgrade(now);
-        self.extra.clear();
-        if self.get_open {
-            self.extra.push(EncodedMessage::close());
-        }
+        self.owe_to_get(Reply::Close);
         if self.is_closing() {
-            // What was accepted before the close leaves by the WebSocket, then its close frame.
+            // What waited for a GET leaves by the WebSocket instead.
             self.end(CloseReason::ForcedClose);
         }
     }
 
-    /// Closes at once, dropping the queue; an open GET is told by a close packet.
-    fn fail(&mut self, reason: CloseReason) {
-        if self.is_closed() {
-            return;
+    fn transmit_by_get(&mut self, now: Instant, into: &mut VecDeque<Arc<EncodedMessage>>) {
+        match self.get {
+            Get::None | Get::Answered => return,
+            Get::Waits if !self.has_for_get() => return,
+            // The queue is a better reason than the noop to answer.
+            Get::Owed(Reply::Noop) | Get::Waits if self.has_for_get() => {
+                self.transmit_queue_by_get(now, into)
+            }
+            Get::Owed(Reply::Noop) | Get::Waits => into.push_back(EncodedMessage::noop()),
+            Get::Owed(Reply::Close) => into.push_back(EncodedMessage::close()),
         }
-        self.extra.clear();
-        if self.get_open {
-            self.extra.push(EncodedMessage::close());
-        }
-        self.queue.clear();
-        self.end(reason);
+        self.get = Get::Answered;
     }
 
-    /// Closes; what is to be said to an open GET is in `extra` already.
-    fn end(&mut self, reason: CloseReason) {
-        if self.is_closed() {
-            return;
+    /// Whether the queue, or its emptiness at the end, is something to tell a GET.
+    fn has_for_get(&self) -> bool {
+        self.transport == TransportKind::Polling
+            && match self.state {
+                State::Open => !self.queue.is_empty(),
+                State::Closing { .. } => true,
+                State::Closed(_) => false,
+            }
+    }
+
+    fn transmit_queue_by_get(&mut self, now: Instant, into: &mut VecDeque<Arc<EncodedMessage>>) {
+        match &mut self.state {
+            State::Closing { .. } if self.queue.is_empty() => {
+                into.extend([EncodedMessage::noop(), EncodedMessage::close()]);
+                return self.end(CloseReason::ForcedClose);
+            }
+            State::Closing { until } => *until = Some(now + CLOSE_TIMEOUT),
+            State::Open | State::Closed(_) => {}
         }
+        self.queue.take_all(TransportKind::Polling, into);
+    }
+
+    /// Closes at once, dropping the queue; a GET that waits is told by a close packet.
+    fn fail(&mut self, reason: CloseReason) {
+        self.close_with(Reply::Close, reason);
+    }
+
+    fn close_with(&mut self, reply: Reply, reason: CloseReason) {
+        if !self.is_closed() {
+            self.owe_to_get(reply);
+            self.queue.clear();
+            self.end(reason);
+        }
+    }
+
+    /// Closes; over WebSocket the queue stays to be taken.
+    fn end(&mut self, reason: CloseReason) {
         if self.transport == TransportKind::Polling {
             self.queue.clear();
         }
-        self.upgrade.finish();
+        self.upgrade.abandon();
         self.state = State::Closed(reason);
         self.closed_event = true;
     }
 
-    fn set_open_request(&mut self, method: PollMethod, open: bool) {
-        match method {
-            PollMethod::Get => self.get_open = open,
-            PollMethod::Post => self.post_open = open,
+    fn is_get_unanswered(&self) -> bool {
+        matches!(self.get, Get::Owed(_) | Get::Waits)
+    }
+
+    fn owe_to_get(&mut self, reply: Reply) {
+        if self.is_get_unanswered() {
+            self.get = Get::Owed(reply);
         }
     }
 }
 
-/// How long a graceful close over polling waits for a GET: Node's number.
+/// How long a graceful close over polling waits for a GET once the queue is empty: Node's number.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-impl CloseReason {
-    /// Node's name for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CloseReason::ForcedClose => "forced close",
-            CloseReason::ParseError => "parse error",
-            CloseReason::PingTimeout => "ping timeout",
-            CloseReason::TransportClose => "transport close",
-            CloseReason::TransportError => "transport error",
-        }
-    }
+/// `now + wait`; for a wait that the clock cannot express, as good as never.
+fn later(now: Instant, wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    now.checked_add(wait).unwrap_or_else(|| now + 100 * YEAR)
 }
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SendError::Closed => f.write_str("the session is closed"),
-            SendError::QueueFull { queued, limit } => {
-                write!(f, "{queued} bytes wait for a slow peer, the limit is {limit} (raise max_send_queue)")
-            }
-        }
-    }
-}
-
-impl std::error::Error for SendError {}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ProbeId, UpgradeRefused};
+use super::{ProbeId, UpgradeRefused, later};
 
 /// At most one probe at a time.
 #[derive(Debug)]
@@ -10,22 +10,32 @@ pub(super) struct Upgrade {
     timeout: Duration,
     next: u32,
     probe: Option<Probe>,
+    /// The probe that has become the session's WebSocket.
+    winner: Option<ProbeId>,
 }
 
 #[derive(Debug)]
 struct Probe {
     id: ProbeId,
     deadline: Instant,
-    /// Its ping has not been answered yet.
-    owes_pong: bool,
+    replies: Replies,
     /// From its first ping on: when the next open GET is answered with a noop, so that the client's poll ends and it
     /// can upgrade.
     noop_at: Option<Instant>,
 }
 
+/// The answers to a probe's pings.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Replies {
+    /// Pings not answered yet.
+    pub(super) owed: usize,
+    /// Bytes of answers that are being written.
+    pub(super) in_flight: usize,
+}
+
 impl Upgrade {
     pub(super) fn new(timeout: Duration) -> Upgrade {
-        Upgrade { timeout, next: 0, probe: None }
+        Upgrade { timeout, next: 0, probe: None, winner: None }
     }
 
     pub(super) fn begin(&mut self, now: Instant) -> Result<ProbeId, UpgradeRefused> {
@@ -34,31 +44,38 @@ impl Upgrade {
         }
         let id = ProbeId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.probe = Some(Probe { id, deadline: now + self.timeout, owes_pong: false, noop_at: None });
+        let deadline = later(now, self.timeout);
+        self.probe = Some(Probe { id, deadline, replies: Replies::default(), noop_at: None });
         Ok(id)
-    }
-
-    pub(super) fn probe(&self) -> Option<ProbeId> {
-        self.probe.as_ref().map(|probe| probe.id)
     }
 
     /// `2probe` came.
     pub(super) fn handle_ping(&mut self, now: Instant) {
         if let Some(probe) = &mut self.probe {
-            probe.owes_pong = true;
+            probe.replies.owed = (probe.replies.owed + 1).min(MAX_REPLIES_OWED);
             probe.noop_at = Some(now + NOOP_INTERVAL);
         }
     }
 
-    pub(super) fn owes_pong(&self, id: ProbeId) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.id == id && probe.owes_pong)
+    /// Takes the number of answers that are to be written now, each of `len` bytes.
+    pub(super) fn take_replies(&mut self, id: ProbeId, len: usize) -> usize {
+        let Some(probe) = self.probe.as_mut().filter(|probe| probe.id == id) else { return 0 };
+        let owed = std::mem::take(&mut probe.replies.owed);
+        probe.replies.in_flight += owed * len;
+        owed
     }
 
-    pub(super) fn take_pong(&mut self, id: ProbeId) -> bool {
-        match &mut self.probe {
-            Some(probe) if probe.id == id => std::mem::take(&mut probe.owes_pong),
-            _ => false,
+    pub(super) fn transmitted(&mut self, id: ProbeId, bytes: usize) {
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.id == id) {
+            probe.replies.in_flight = probe.replies.in_flight.saturating_sub(bytes);
         }
+    }
+
+    /// The probe becomes the session's WebSocket, on which its replies still leave first.
+    pub(super) fn win(&mut self) -> Replies {
+        let Some(probe) = self.probe.take() else { return Replies::default() };
+        self.winner = Some(probe.id);
+        probe.replies
     }
 
     /// The probe named is over; another one is not concerned.
@@ -69,40 +86,55 @@ impl Upgrade {
     }
 
     /// Whatever probe there is is over.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn abandon(&mut self) {
         self.probe = None;
     }
 
-    /// Says whether the open GET is to be answered with a noop.
-    pub(super) fn handle_timeout(&mut self, now: Instant, get_open: bool) -> bool {
+    /// Says whether an open GET is to be answered with a noop.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let Some(probe) = &mut self.probe else { return false };
         if probe.deadline <= now {
             self.probe = None;
             return false;
         }
-        if probe.noop_at.is_none_or(|noop_at| noop_at > now) {
-            return false;
-        }
+        let due = probe.noop_at.is_some_and(|noop_at| noop_at <= now);
         self.catch_up(now);
-        get_open
+        due
     }
 
-    /// Moves the noop to the next tick after `now`; the ticks stay where the probe's ping has put them.
+    /// Moves a missed noop to the next tick after `now`; the ticks stay where the probe's ping has put them.
     pub(super) fn catch_up(&mut self, now: Instant) {
         if let Some(Probe { noop_at: Some(noop_at), .. }) = &mut self.probe
             && *noop_at <= now
         {
-            let missed = now.duration_since(*noop_at).as_millis() / NOOP_INTERVAL.as_millis();
-            *noop_at += NOOP_INTERVAL * (u32::try_from(missed).unwrap_or(0) + 1);
+            let into_tick = now.duration_since(*noop_at).as_nanos() % NOOP_INTERVAL.as_nanos();
+            let into_tick = u64::try_from(into_tick).map_or(Duration::ZERO, Duration::from_nanos);
+            *noop_at = now + (NOOP_INTERVAL - into_tick);
         }
     }
 
-    pub(super) fn poll_timeout(&self, get_open: bool) -> Option<Instant> {
+    pub(super) fn probe(&self) -> Option<ProbeId> {
+        self.probe.as_ref().map(|probe| probe.id)
+    }
+
+    pub(super) fn winner(&self) -> Option<ProbeId> {
+        self.winner
+    }
+
+    pub(super) fn owes_reply(&self, id: ProbeId) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.id == id && probe.replies.owed > 0)
+    }
+
+    /// The noop's tick counts only while a GET is open; one that comes later finds its tick by
+    /// [`Upgrade::catch_up`].
+    pub(super) fn poll_timeout(&self, get_waits: bool) -> Option<Instant> {
         let probe = self.probe.as_ref()?;
-        let noop_at = probe.noop_at.filter(|_| get_open);
+        let noop_at = probe.noop_at.filter(|_| get_waits);
         Some(noop_at.map_or(probe.deadline, |noop_at| noop_at.min(probe.deadline)))
     }
 }
 
 /// Node looks for an open GET ten times a second.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+/// A client that probes again and again without reading the answers cannot make them pile up.
+const MAX_REPLIES_OWED: usize = 16;

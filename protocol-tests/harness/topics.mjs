@@ -1,0 +1,43 @@
+// The topics a test can require; `--without` leaves them out by these names.
+
+export const TOPICS = {
+  cookie: "the `cookie` option",
+  control: "the control namespace `/ctl` (contract 1.3)",
+  cors: "cross-origin headers: the `cors` option",
+  deflate: "WebSocket compression: the `perMessageDeflate` option",
+  "dynamic-namespaces": "namespaces `/dyn-` + digits",
+  eio3: "Engine.IO protocol 3: `EIO3=1`, the `allowEIO3` option",
+  "http-compression": "compressed poll responses",
+  jsonp: "JSONP polling (`j` in the query)",
+  msgpack: "the MessagePack parser: `PARSER=msgpack`",
+  recovery: "connection state recovery: `RECOVERY=1`",
+  static: "the client's files served below the path",
+};
+
+// Not topics of the protocol, but what the run was given; reported like topics.
+export const NEEDS = {
+  configuration: "a server started with other settings (run with --server)",
+  "conformance app": "the contract app conformance (run with --server or --url)",
+  restart: "stopping and starting the server (run with --server)",
+  "engine app": "the contract app engine_conformance (run with --engine-server)",
+  "bench app": "the contract app bench_server (run with --bench-server)",
+  "captures app": "conformance started with APP=captures (run with --server)",
+};
+
+export function topicsOfOptions(options = {}) {
+  const topics = [];
+  if (options.allowEIO3) topics.push("eio3");
+  if (options.cors !== undefined) topics.push("cors");
+  if (options.cookie) topics.push("cookie");
+  if (options.perMessageDeflate) topics.push("deflate");
+  if (options.httpCompression !== undefined) topics.push("http-compression");
+  return topics;
+}
+
+export function topicsOfEnvironment(env = {}) {
+  const topics = topicsOfOptions(JSON.parse(env.OPTIONS ?? "{}"));
+  if (env.EIO3 === "1") topics.push("eio3");
+  if (env.PARSER === "msgpack") topics.push("msgpack");
+  if (env.RECOVERY === "1") topics.push("recovery");
+  return topics;
+}

@@ -1,0 +1,257 @@
+//! Engine.IO at run time: the races that a single-threaded server cannot have, back-pressure, slow peers, the end.
+
+#[path = "common/raw_client.rs"]
+mod raw_client;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use ferrio::Listening;
+use ferrio::engine::{CloseReason, Connection, Engine, EngineConfig, EngineHandler, Message};
+use ferrio::proto::EncodedMessage;
+use raw_client::{RawClient, sid, soon};
+use tokio::sync::mpsc;
+
+/// What happened, in order.
+#[derive(Debug, PartialEq, Eq)]
+enum Happening {
+    Open,
+    Message(String),
+    Close(CloseReason),
+}
+
+struct Recorder {
+    happenings: mpsc::UnboundedSender<Happening>,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    busy: AtomicBool,
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl EngineHandler for Recorder {
+    type Client = Arc<Connection>;
+
+    fn on_open(&self, connection: &Arc<Connection>, _cx: &mut Context<'_>) -> Arc<Connection> {
+        self.connections.lock().unwrap().push(Arc::clone(connection));
+        self.happenings.send(Happening::Open).unwrap();
+        Arc::clone(connection)
+    }
+
+    fn on_message(&self, client: &mut Arc<Connection>, message: Message, _cx: &mut Context<'_>) {
+        let Message::Text(text) = message else { return };
+        if &*text == "echo" {
+            client.send(Arc::new(EncodedMessage::text("4echoed"))).unwrap();
+        }
+        self.happenings.send(Happening::Message(text.to_string())).unwrap();
+    }
+
+    fn poll_ready(&self, _client: &mut Arc<Connection>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.busy.load(Ordering::SeqCst) {
+            return Poll::Ready(());
+        }
+        *self.waiting.lock().unwrap() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn on_close(&self, _client: Arc<Connection>, reason: CloseReason) {
+        // A test that has ended does not listen any more.
+        let _ = self.happenings.send(Happening::Close(reason));
+    }
+}
+
+struct App {
+    recorder: Arc<Recorder>,
+    engine: Engine<Recorder>,
+    listening: Listening<Recorder>,
+    happenings: mpsc::UnboundedReceiver<Happening>,
+}
+
+impl App {
+    async fn start(config: EngineConfig) -> App {
+        let (sender, happenings) = mpsc::unbounded_channel();
+        let recorder = Arc::new(Recorder {
+            happenings: sender,
+            connections: Mutex::default(),
+            busy: AtomicBool::new(false),
+            waiting: Mutex::default(),
+        });
+        let engine = Engine::new(config, Arc::clone(&recorder)).unwrap();
+        let listening = engine.listen("127.0.0.1:0").await.unwrap();
+        App { recorder, engine, listening, happenings }
+    }
+
+    async fn client(&self) -> RawClient {
+        RawClient::connect(self.listening.local_addr()).await
+    }
+
+    async fn next(&mut self) -> Happening {
+        soon(self.happenings.recv()).await.unwrap()
+    }
+
+    /// Opens a session over polling; gives its target.
+    async fn open_polling(&mut self) -> String {
+        let open = self.client().await.get("/engine.io/?EIO=4&transport=polling").await;
+        assert_eq!(self.next().await, Happening::Open);
+        format!("/engine.io/?EIO=4&transport=polling&sid={}", sid(&open.body))
+    }
+
+    /// Over polling, writable means that a GET waits.
+    async fn get_is_open(&self) {
+        let connection = self.connection();
+        soon(async {
+            while !connection.is_writable() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    fn connection(&self) -> Arc<Connection> {
+        self.recorder.connections.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+fn websocket_target(polling: &str) -> String {
+    polling.replace("polling", "websocket")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_get_right_after_an_aborted_get_finds_no_session() {
+    let mut app = App::start(EngineConfig::default()).await;
+    for _ in 0..50 {
+        let target = app.open_polling().await;
+        let (mut first, mut second) = (app.client().await, app.client().await);
+        first.request("GET", &target, "").await;
+        app.get_is_open().await;
+        drop(first);
+        let answer = second.get(&target).await;
+        assert_eq!((answer.status, &*answer.body), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
+        assert_eq!(app.next().await, Happening::Close(CloseReason::TransportError));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_get_right_after_the_upgrade_is_refused() {
+    let mut app = App::start(EngineConfig::default()).await;
+    for _ in 0..50 {
+        let target = app.open_polling().await;
+        let (mut websocket, mut poll) = (app.client().await, app.client().await);
+        assert_eq!(websocket.upgrade(&websocket_target(&target)).await.status, 101);
+        websocket.text("2probe").await;
+        assert_eq!(websocket.next_text().await, "3probe");
+        websocket.text("5").await;
+        let answer = poll.get(&target).await;
+        assert_eq!((answer.status, &*answer.body), (400, r#"{"code":3,"message":"Bad request"}"#));
+        app.connection().discard();
+        assert_eq!(app.next().await, Happening::Close(CloseReason::ForcedClose));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_packet_beside_a_waiting_get_answers_it_with_a_noop() {
+    let mut app = App::start(EngineConfig::default()).await;
+    for _ in 0..50 {
+        let target = app.open_polling().await;
+        let (mut poll, mut post) = (app.client().await, app.client().await);
+        poll.request("GET", &target, "").await;
+        app.get_is_open().await;
+        assert_eq!(post.post(&target, "1").await.body, "ok");
+        assert_eq!(poll.answer().await.body, "6");
+        assert_eq!(post.get(&target).await.status, 400);
+        assert_eq!(app.next().await, Happening::Close(CloseReason::TransportClose));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_hears_from_a_handler_may_post_again_before_its_post_is_answered() {
+    let mut app = App::start(EngineConfig::default()).await;
+    let target = app.open_polling().await;
+    let (mut poll, mut first, mut second) = (app.client().await, app.client().await, app.client().await);
+    for _ in 0..50 {
+        poll.request("GET", &target, "").await;
+        first.request("POST", &target, "4echo").await;
+        assert_eq!(poll.answer().await.body, "4echoed");
+        assert_eq!(second.post(&target, "4next").await.body, "ok");
+        assert_eq!(first.answer().await.body, "ok");
+        assert_eq!(app.next().await, Happening::Message("echo".to_owned()));
+        assert_eq!(app.next().await, Happening::Message("next".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_has_enough_withholds_the_ok_and_loses_nothing() {
+    let mut app = App::start(EngineConfig::default()).await;
+    let target = app.open_polling().await;
+    let mut post = app.client().await;
+    app.recorder.busy.store(true, Ordering::SeqCst);
+    post.request("POST", &target, "4a\u{1e}4b").await;
+    let early = tokio::time::timeout(Duration::from_millis(50), post.answer()).await;
+    assert!(early.is_err(), "{early:?}");
+    app.recorder.busy.store(false, Ordering::SeqCst);
+    app.recorder.waiting.lock().unwrap().take().expect("the connection waits for the handler").wake();
+    assert_eq!(post.answer().await.body, "ok");
+    assert_eq!(app.next().await, Happening::Message("a".to_owned()));
+    assert_eq!(app.next().await, Happening::Message("b".to_owned()));
+}
+
+#[tokio::test]
+async fn a_pause_of_our_own_suspends_the_ping_timeout() {
+    let mut config = EngineConfig::default();
+    config.ping_interval = Duration::from_millis(20);
+    config.ping_timeout = Duration::from_millis(40);
+    let mut app = App::start(config).await;
+    let mut client = app.client().await;
+    client.upgrade("/engine.io/?EIO=4&transport=websocket").await;
+    client.next_text().await;
+    assert_eq!(app.next().await, Happening::Open);
+    app.recorder.busy.store(true, Ordering::SeqCst);
+    app.connection().wake();
+    assert_eq!(client.next_text().await, "2");
+    let closed = tokio::time::timeout(Duration::from_millis(200), app.happenings.recv()).await;
+    assert!(closed.is_err(), "{closed:?}");
+    app.recorder.busy.store(false, Ordering::SeqCst);
+    app.connection().wake();
+    assert_eq!(app.next().await, Happening::Close(CloseReason::PingTimeout));
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_closed_and_its_queue_dropped() {
+    let mut config = EngineConfig::default();
+    config.max_send_queue = 1024 * 1024;
+    let mut app = App::start(config).await;
+    let mut client = app.client().await;
+    client.upgrade("/engine.io/?EIO=4&transport=websocket").await;
+    assert_eq!(app.next().await, Happening::Open);
+    let connection = app.connection();
+    let message = Arc::new(EncodedMessage::text(&"4".repeat(64 * 1024)));
+    let refused = (0..10_000).find_map(|_| connection.send(Arc::clone(&message)).err());
+    assert!(refused.is_some(), "ten thousand messages of 64 KiB are more than the limit");
+    assert_eq!(app.next().await, Happening::Close(CloseReason::TransportError));
+    assert_eq!(connection.buffered_bytes(), 0);
+    assert_eq!(Arc::strong_count(&message), 1);
+    while client.next_frame().await.expect("a close frame before the end").0 != 8 {}
+    client.frame(8, b"").await;
+    client.ended().await;
+}
+
+#[tokio::test]
+async fn closing_the_engine_ends_every_session_and_every_task() {
+    let mut app = App::start(EngineConfig::default()).await;
+    let target = app.open_polling().await;
+    let mut poll = app.client().await;
+    poll.request("GET", &target, "").await;
+    let mut websocket = app.client().await;
+    websocket.upgrade("/engine.io/?EIO=4&transport=websocket").await;
+    websocket.next_text().await;
+    assert_eq!(app.next().await, Happening::Open);
+    let engine = app.engine.clone();
+    assert_eq!(engine.clients_count(), 2);
+    let closing = tokio::spawn(app.listening.shutdown());
+    assert_eq!(poll.answer().await.body, "1");
+    assert_eq!(websocket.next_frame().await, Some((8, Vec::new())));
+    websocket.frame(8, b"").await;
+    websocket.ended().await;
+    soon(closing).await.unwrap();
+    assert_eq!(engine.clients_count(), 0);
+}
