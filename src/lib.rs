@@ -42,4 +42,4 @@ pub mod service;
 mod sync;
 
 pub use listen::Listening;
-// pub use server::*;
+pub use server::*;

@@ -1,0 +1,125 @@
+//! AckFuture: the answer of one client to one event.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::socket::{EmitError, Socket};
+use crate::proto::socketio::{ArgsError, EncodedPacket, Payload};
+
+/// Resolves to the client's acknowledgement of an event; made by [`Socket::emit_with_ack`].
+///
+/// # Cancel safety
+/// Dropping it forgets the answer, nothing else: the event has been emitted.
+#[must_use = "the event is emitted, but nobody waits for the answer"]
+pub struct AckFuture<R> {
+    answer: BoxFuture<'static, Result<Payload, AckError>>,
+    read_as: PhantomData<fn() -> R>,
+}
+
+impl<R> AckFuture<R> {
+    pub(crate) fn emit<T: Serialize + ?Sized>(
+        socket: &Socket,
+        event: &str,
+        args: &T,
+        timeout: Option<Duration>,
+    ) -> AckFuture<R> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let pending = Pending::emit(socket, event, args);
+        AckFuture { answer: Box::pin(wait(pending, deadline)), read_as: PhantomData }
+    }
+}
+
+impl<R: DeserializeOwned> Future for AckFuture<R> {
+    type Output = Result<R, AckError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R, AckError>> {
+        let answer = std::task::ready!(self.answer.as_mut().poll(cx));
+        Poll::Ready(answer.and_then(|payload| payload.args().map_err(AckError::Args)))
+    }
+}
+
+impl<R> fmt::Debug for AckFuture<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AckFuture")
+    }
+}
+
+async fn wait(pending: Result<Pending, AckError>, deadline: Option<Instant>) -> Result<Payload, AckError> {
+    let mut pending = pending?;
+    let Some(deadline) = deadline else {
+        return (&mut pending.answer).await.map_err(|_| AckError::Disconnected);
+    };
+    match tokio::time::timeout_at(deadline, &mut pending.answer).await {
+        Ok(answer) => answer.map_err(|_| AckError::Disconnected),
+        Err(_) => Err(AckError::Timeout),
+    }
+}
+
+/// An acknowledgement that is waited for; forgotten when dropped.
+struct Pending {
+    socket: Socket,
+    id: u64,
+    answer: tokio::sync::oneshot::Receiver<Payload>,
+}
+
+impl Pending {
+    fn emit<T: Serialize + ?Sized>(socket: &Socket, event: &str, args: &T) -> Result<Pending, AckError> {
+        let id = socket.home().next_ack_id();
+        let packet =
+            EncodedPacket::event(socket.home().name(), Some(id), event, args).map_err(AckError::Emit)?;
+        let answer = socket.expect_ack(id).ok_or(AckError::Disconnected)?;
+        socket.peer().send(Arc::new(packet.message));
+        Ok(Pending { socket: socket.clone(), id, answer })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.socket.forget_ack(self.id);
+    }
+}
+
+/// Says why there is no acknowledgement.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The client acknowledged with something else than was asked for.
+    Args(ArgsError),
+    /// The client has left before it acknowledged.
+    Disconnected,
+    /// The event could not be emitted.
+    Emit(EmitError),
+    /// The acknowledgement did not come in time.
+    Timeout,
+}
+
+impl fmt::Display for AckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AckError::Args(_) => "the acknowledgement is something else than was asked for",
+            AckError::Disconnected => "the socket has been disconnected",
+            AckError::Emit(_) => "the event could not be emitted",
+            AckError::Timeout => "operation has timed out",
+        })
+    }
+}
+
+impl std::error::Error for AckError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AckError::Args(error) => Some(error),
+            AckError::Emit(error) => Some(error),
+            AckError::Disconnected | AckError::Timeout => None,
+        }
+    }
+}

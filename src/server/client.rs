@@ -1,0 +1,232 @@
+//! Client: one connection as its own task sees it. Joins namespaces, and gives packets to the right socket.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Sleep;
+
+use super::connect_error::ConnectError;
+use super::disconnect::DisconnectReason;
+use super::event::Event;
+use super::handler::Middleware;
+use super::handshake::Handshake;
+use super::hub::Hub;
+use super::namespace::Namespace;
+use super::peer::{Peer, Route};
+use super::socket::Socket;
+use super::stats::warn_limited;
+use crate::engine::{CloseReason, Connection, Message, TransportKind};
+use crate::proto::socketio::{DecodeError, Decoder, Packet, PacketKind};
+
+/// What the connection's task keeps for Socket.IO.
+///
+/// Packets that arrive together are handled one after the other as if they had come apart: a CONNECT and an EVENT in one
+/// body work, unless a middleware has to wait.
+pub struct Client {
+    peer: Arc<Peer>,
+    decoder: Decoder,
+    /// Sockets whose middlewares wait.
+    joining: Vec<Joining>,
+    /// Until the first namespace is joined; not armed again, as on Node.
+    connect_timeout: Option<Pin<Box<Sleep>>>,
+    /// Reading is paused because too many handlers wait.
+    paused: bool,
+}
+
+struct Joining {
+    socket: Socket,
+    middlewares: BoxFuture<'static, Result<(), ConnectError>>,
+}
+
+impl Client {
+    pub(crate) fn new(hub: &Hub, connection: &Arc<Connection>, cx: &mut Context<'_>) -> Client {
+        let shared = Arc::clone(hub.shared());
+        shared.counters.connections.increment();
+        let mut client = Client {
+            decoder: Decoder::new(shared.config.decoder()),
+            connect_timeout: Some(Box::pin(tokio::time::sleep(shared.config.connect_timeout()))),
+            peer: Peer::new(Arc::clone(connection), shared),
+            joining: Vec::new(),
+            paused: false,
+        };
+        client.poll(cx);
+        client
+    }
+
+    pub(crate) fn handle_message(&mut self, hub: &Hub, message: Message, cx: &mut Context<'_>) {
+        let decoded = match message {
+            Message::Text(text) => self.decoder.text(text),
+            Message::Binary(data) => self.decoder.binary(data),
+        };
+        match decoded {
+            Ok(Some(packet)) => self.handle_packet(hub, packet, cx),
+            Ok(None) => {}
+            Err(error) => self.handle_undecodable(&error),
+        }
+        self.peer.start_departed();
+    }
+
+    /// Drives what waits: middlewares, the connect timeout, handlers of sockets that left.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        self.peer.register(cx);
+        self.poll_middlewares(cx);
+        if let Some(sleep) = &mut self.connect_timeout
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            self.connect_timeout = None;
+            self.peer.counters().connect_timeouts.increment();
+            tracing::debug!("no namespace was joined in time");
+            self.close();
+        }
+        self.peer.start_departed();
+    }
+
+    pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let ready = self.peer.poll_ready(cx);
+        let paused = ready.is_pending();
+        if paused && !self.paused {
+            self.peer.counters().inbound_paused.increment();
+            warn_limited!(self.peer.counters(), "reading from a connection pauses: too many handlers wait");
+        }
+        self.paused = paused;
+        ready
+    }
+
+    /// The connection is closed.
+    pub(crate) fn handle_close(mut self, reason: CloseReason) {
+        self.peer.counters().connections.decrement();
+        self.peer.depart_all(DisconnectReason::from(reason), false);
+        self.drop_joining();
+        self.peer.start_departed();
+    }
+
+    fn handle_packet(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {
+        match (packet.kind, self.peer.route(&packet.namespace)) {
+            (_, Route::Closed) => {}
+            (PacketKind::Connect, Route::NotJoined) => self.handle_connect(hub, &packet, cx),
+            (PacketKind::Event, Route::Socket(socket)) => Event::dispatch(&socket, packet),
+            (PacketKind::Ack, Route::Socket(socket)) => {
+                // "ACK unknown id / without id: ignored."
+                if let Some(id) = packet.id {
+                    socket.resolve_ack(id, packet.data);
+                }
+            }
+            (PacketKind::Disconnect, Route::Socket(socket)) => {
+                self.peer.depart(&socket, DisconnectReason::ClientNamespaceDisconnect, false);
+            }
+            (PacketKind::Connect | PacketKind::ConnectError, Route::Socket(_)) | (_, Route::NotJoined) => {
+                self.handle_violation(packet.kind);
+            }
+        }
+    }
+
+    fn handle_connect(&mut self, hub: &Hub, packet: &Packet, cx: &mut Context<'_>) {
+        let Some(namespace) = hub.namespace(&packet.namespace) else {
+            return self.refuse(&packet.namespace, &ConnectError::new("Invalid namespace"));
+        };
+        if self.peer.joined_count() + self.joining.len() >= hub.shared().config.max_namespaces_per_connection
+        {
+            self.peer.counters().namespaces_refused.increment();
+            warn_limited!(self.peer.counters(), "a connection may not join more namespaces");
+            return self.refuse(&packet.namespace, &ConnectError::new("Too many namespaces"));
+        }
+        let socket = self.new_socket(namespace.clone(), packet);
+        let middlewares = namespace.middlewares();
+        if middlewares.is_empty() {
+            return self.finish_join(&socket, Ok(()));
+        }
+        let mut middlewares = Middleware::run_all(middlewares, socket.clone());
+        match middlewares.as_mut().poll(cx) {
+            Poll::Ready(outcome) => self.finish_join(&socket, outcome),
+            Poll::Pending => self.joining.push(Joining { socket, middlewares }),
+        }
+    }
+
+    fn new_socket(&self, namespace: Namespace, packet: &Packet) -> Socket {
+        let connection = Arc::clone(self.peer.connection());
+        let handshake = Handshake::new(connection, packet.data.as_ref(), SystemTime::now());
+        Socket::new(namespace, Arc::clone(&self.peer), handshake)
+    }
+
+    fn poll_middlewares(&mut self, cx: &mut Context<'_>) {
+        let mut index = 0;
+        while let Some(joining) = self.joining.get_mut(index) {
+            match joining.middlewares.as_mut().poll(cx) {
+                Poll::Pending => index += 1,
+                Poll::Ready(outcome) => {
+                    let Joining { socket, .. } = self.joining.remove(index);
+                    self.finish_join(&socket, outcome);
+                }
+            }
+        }
+    }
+
+    fn finish_join(&mut self, socket: &Socket, outcome: Result<(), ConnectError>) {
+        match outcome {
+            Err(error) => {
+                socket.abandon();
+                self.refuse(socket.home().name(), &error);
+            }
+            Ok(()) if self.peer.admit(socket) => {
+                self.connect_timeout = None;
+                for handler in &*socket.home().connect_handlers() {
+                    handler.start(socket);
+                }
+            }
+            // The connection closes, or the server does: nobody is told.
+            Ok(()) => socket.abandon(),
+        }
+    }
+
+    fn refuse(&self, namespace: &str, error: &ConnectError) {
+        self.peer.send(Arc::new(error.to_packet(namespace).encode()));
+    }
+
+    /// The packet is whole, but came at the wrong time.
+    fn handle_violation(&mut self, kind: PacketKind) {
+        self.peer.counters().protocol_violations.increment();
+        tracing::debug!(packet = ?kind, "the client broke the protocol");
+        self.close();
+    }
+
+    fn handle_undecodable(&mut self, error: &DecodeError) {
+        if matches!(self.peer.route(""), Route::Closed) {
+            return;
+        }
+        self.peer.counters().decode_errors.increment();
+        warn_limited!(self.peer.counters(), %error, "a packet could not be decoded");
+        self.peer.connection().close();
+        self.peer.refuse_all();
+        self.drop_joining();
+    }
+
+    /// Closes the connection, as Node's `Client` does: where the close has to wait for a GET, the sockets do not wait.
+    fn close(&mut self) {
+        let connection = self.peer.connection();
+        connection.close();
+        if connection.transport() == TransportKind::Polling && !connection.is_closed() {
+            self.peer.depart_all(DisconnectReason::ForcedServerClose, false);
+        } else {
+            self.peer.refuse_all();
+        }
+        self.drop_joining();
+    }
+
+    fn drop_joining(&mut self) {
+        for joining in std::mem::take(&mut self.joining) {
+            drop(joining.middlewares);
+            joining.socket.abandon();
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}

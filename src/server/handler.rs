@@ -1,0 +1,273 @@
+//! Handlers: the user's async functions, erased once when they are registered; started in place, spawned only if
+//! they have to wait.
+//!
+//! A handler's future is polled once where the packet is handled, so that the handlers of one connection start in
+//! the order in which their packets came. Most are then done and cost no task. Only a future that is pending becomes
+//! a task of its own; a bounded number of these per connection, see [`Peer`].
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::connect_error::ConnectError;
+use super::disconnect::DisconnectReason;
+use super::event::Event;
+use super::peer::Peer;
+use super::socket::Socket;
+use super::stats::{Counters, warn_limited};
+use crate::proto::socketio::RESERVED_EVENTS;
+
+/// What went wrong in a handler: whatever its author chose. Every error type converts into it by `?`.
+pub type HandlerError = Box<dyn Error + Send + Sync>;
+
+/// What a handler may return: nothing, or a `Result<(), E>` whose error is logged and counted.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "this handler returns `{Self}`",
+    note = "a handler returns nothing, or `Result<(), E>` where `E` is an error type (or `Box<dyn Error + Send + \
+            Sync>`): end it with `;` or with `Ok(())`"
+)]
+pub trait HandlerOutput {
+    /// Gives the outcome.
+    ///
+    /// # Errors
+    /// Whatever the handler returned.
+    fn into_result(self) -> Result<(), HandlerError>;
+}
+
+impl HandlerOutput for () {
+    fn into_result(self) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<HandlerError>> HandlerOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), HandlerError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// What a middleware returns: `Result<(), E>`, where `E` becomes the [`ConnectError`] that refuses the client.
+#[diagnostic::on_unimplemented(
+    message = "a middleware cannot return `{Self}`",
+    label = "this middleware returns `{Self}`",
+    note = "a middleware returns `Result<(), ConnectError>` (or an error that converts into one, e.g. `&str`): `Ok(())` \
+            lets the client in"
+)]
+pub trait MiddlewareOutput {
+    /// Gives the decision.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn into_result(self) -> Result<(), ConnectError>;
+}
+
+impl<E: Into<ConnectError>> MiddlewareOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), ConnectError> {
+        self.map_err(Into::into)
+    }
+}
+
+type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
+
+/// A handler of an event.
+#[derive(Clone)]
+pub(crate) struct EventHandler(Arc<dyn Fn(Event) -> HandlerFuture + Send + Sync>);
+
+impl EventHandler {
+    pub(crate) fn new<F, Fut>(handler: F) -> EventHandler
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        EventHandler(Arc::new(move |event| Box::pin(handler(event).map(HandlerOutput::into_result))))
+    }
+
+    pub(crate) fn start(&self, event: Event) {
+        let (peer, name) = (event.socket().peer().clone(), event.shared_name().clone());
+        start(&peer, Occasion::Event(name), || (self.0)(event));
+    }
+}
+
+/// A handler of a new socket.
+#[derive(Clone)]
+pub(crate) struct ConnectHandler(Arc<dyn Fn(Socket) -> HandlerFuture + Send + Sync>);
+
+impl ConnectHandler {
+    pub(crate) fn new<F, Fut>(handler: F) -> ConnectHandler
+    where
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        ConnectHandler(Arc::new(move |socket| Box::pin(handler(socket).map(HandlerOutput::into_result))))
+    }
+
+    pub(crate) fn start(&self, socket: &Socket) {
+        start(socket.peer(), Occasion::Connect, || (self.0)(socket.clone()));
+    }
+}
+
+/// A handler of a socket that left.
+#[derive(Clone)]
+pub(crate) struct DisconnectHandler(Arc<dyn Fn(Socket, DisconnectReason) -> HandlerFuture + Send + Sync>);
+
+impl DisconnectHandler {
+    pub(crate) fn new<F, Fut>(handler: F) -> DisconnectHandler
+    where
+        F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        DisconnectHandler(Arc::new(move |socket, reason| {
+            Box::pin(handler(socket, reason).map(HandlerOutput::into_result))
+        }))
+    }
+
+    pub(crate) fn start(&self, socket: &Socket, reason: DisconnectReason) {
+        start(socket.peer(), Occasion::Disconnect, || (self.0)(socket.clone(), reason));
+    }
+}
+
+/// A function that decides whether a socket may connect.
+#[derive(Clone)]
+pub(crate) struct Middleware(
+    Arc<dyn Fn(Socket) -> BoxFuture<'static, Result<(), ConnectError>> + Send + Sync>,
+);
+
+impl Middleware {
+    pub(crate) fn new<F, Fut>(middleware: F) -> Middleware
+    where
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: MiddlewareOutput> + Send + 'static,
+    {
+        Middleware(Arc::new(move |socket| Box::pin(middleware(socket).map(MiddlewareOutput::into_result))))
+    }
+
+    /// Runs `middlewares` one after the other until one refuses. A panic refuses too: whoever could not be checked
+    /// does not get in.
+    pub(crate) fn run_all(
+        middlewares: Arc<[Middleware]>,
+        socket: Socket,
+    ) -> BoxFuture<'static, Result<(), ConnectError>> {
+        let peer = socket.peer().clone();
+        let run = async move {
+            for middleware in middlewares.iter() {
+                (middleware.0)(socket.clone()).await?;
+            }
+            Ok(())
+        };
+        Box::pin(AssertUnwindSafe(run).catch_unwind().map(move |outcome| {
+            outcome.unwrap_or_else(|panic| {
+                report_panic(peer.counters(), &Occasion::Middleware, &*panic);
+                Err(ConnectError::new("internal server error"))
+            })
+        }))
+    }
+}
+
+/// Event handlers by name.
+#[derive(Debug, Default)]
+pub(crate) struct EventHandlers(HashMap<Arc<str>, Arc<[EventHandler]>>);
+
+/// The handlers of one event, and its name.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredHandlers {
+    pub(crate) name: Arc<str>,
+    pub(crate) handlers: Arc<[EventHandler]>,
+}
+
+impl EventHandlers {
+    pub(crate) fn add(&mut self, event: &str, handler: EventHandler) {
+        if RESERVED_EVENTS.contains(&event) {
+            tracing::warn!(event, "no client can send this event: its name is reserved");
+        }
+        let handlers = self.0.entry(event.into()).or_default();
+        *handlers = handlers.iter().cloned().chain([handler]).collect();
+    }
+
+    pub(crate) fn get(&self, event: &str) -> Option<RegisteredHandlers> {
+        let (name, handlers) = self.0.get_key_value(event)?;
+        Some(RegisteredHandlers { name: Arc::clone(name), handlers: Arc::clone(handlers) })
+    }
+}
+
+/// What a handler was called for.
+#[derive(Clone, Debug)]
+enum Occasion {
+    Connect,
+    Disconnect,
+    Event(Arc<str>),
+    Middleware,
+}
+
+impl fmt::Display for Occasion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Occasion::Connect => f.write_str("connect"),
+            Occasion::Disconnect => f.write_str("disconnect"),
+            Occasion::Event(name) => write!(f, "event {name:?}"),
+            Occasion::Middleware => f.write_str("middleware"),
+        }
+    }
+}
+
+/// Calls a handler and polls its future once; what is pending then becomes a task.
+///
+/// The first poll has a waker that does nothing: the task polls again at once, so no wake-up is lost, and the
+/// connection's task is not woken for handlers.
+fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+    let first = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = call();
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Ok(outcome),
+            Poll::Pending => Err(future),
+        }
+    }));
+    match first {
+        Ok(Ok(outcome)) => report(peer.counters(), &occasion, outcome),
+        Ok(Err(pending)) => spawn(peer, occasion, pending),
+        Err(panic) => report_panic(peer.counters(), &occasion, &*panic),
+    }
+}
+
+/// The task outlives its connection if it must, as an async listener on Node does; the runtime ends it.
+fn spawn(peer: &Arc<Peer>, occasion: Occasion, pending: HandlerFuture) {
+    let waiting = peer.count_waiting_handler();
+    tokio::spawn(async move {
+        match AssertUnwindSafe(pending).catch_unwind().await {
+            Ok(outcome) => report(waiting.peer().counters(), &occasion, outcome),
+            Err(panic) => report_panic(waiting.peer().counters(), &occasion, &*panic),
+        }
+    });
+}
+
+fn report(counters: &Counters, occasion: &Occasion, outcome: Result<(), HandlerError>) {
+    let Err(error) = outcome else { return };
+    counters.handler_errors.increment();
+    warn_limited!(counters, handler = %occasion, error = %error, "handler failed");
+}
+
+fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
+    counters.handler_panics.increment();
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    warn_limited!(counters, handler = %occasion, panic = text, "handler panicked");
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    )*};
+}
+
+opaque_debug!(ConnectHandler, DisconnectHandler, EventHandler, Middleware);

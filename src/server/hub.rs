@@ -1,0 +1,109 @@
+//! Hub: what the engine's connections talk to; the namespaces, and what they share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytestring::ByteString;
+
+use super::client::Client;
+use super::config::ServerConfig;
+use super::data::TypeMap;
+use super::namespace::Namespace;
+use super::stats::Counters;
+use crate::engine::{CloseReason, Connection, EngineHandler, Message};
+use crate::sync::RwLock;
+
+/// Serves the connections of an engine: the part of a [`Server`](super::Server) that the engine holds.
+pub struct Hub {
+    shared: Arc<Shared>,
+    namespaces: RwLock<HashMap<ByteString, Namespace>>,
+}
+
+/// What all namespaces share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) counters: Counters,
+    pub(crate) state: TypeMap,
+    closing: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: ServerConfig, state: TypeMap) -> Shared {
+        Shared { config, counters: Counters::default(), state, closing: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(shared: Shared) -> Hub {
+        Hub { shared: Arc::new(shared), namespaces: RwLock::default() }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The namespace of this name, exactly.
+    pub(crate) fn namespace(&self, name: &str) -> Option<Namespace> {
+        self.namespaces.read().get(name).cloned()
+    }
+
+    /// The namespace of this name, made if there is none.
+    pub(crate) fn of(&self, name: &str) -> Namespace {
+        let name = if name.starts_with('/') { ByteString::from(name) } else { format!("/{name}").into() };
+        if let Some(namespace) = self.namespace(&name) {
+            return namespace;
+        }
+        let mut namespaces = self.namespaces.write();
+        let new = || Namespace::new(name.clone(), Arc::clone(&self.shared));
+        namespaces.entry(name.clone()).or_insert_with(new).clone()
+    }
+
+    /// Lets no socket in any more, and takes out those that are in.
+    pub(crate) fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        let namespaces: Vec<Namespace> = self.namespaces.read().values().cloned().collect();
+        for namespace in namespaces {
+            for socket in namespace.sockets() {
+                socket.peer().depart_all(super::DisconnectReason::ServerShuttingDown, false);
+            }
+        }
+    }
+}
+
+impl EngineHandler for Hub {
+    type Client = Client;
+
+    fn on_open(&self, connection: &Arc<Connection>, cx: &mut Context<'_>) -> Client {
+        Client::new(self, connection, cx)
+    }
+
+    fn on_message(&self, client: &mut Client, message: Message, cx: &mut Context<'_>) {
+        client.handle_message(self, message, cx);
+    }
+
+    fn poll(&self, client: &mut Client, cx: &mut Context<'_>) {
+        client.poll(cx);
+    }
+
+    fn poll_ready(&self, client: &mut Client, cx: &mut Context<'_>) -> Poll<()> {
+        client.poll_ready(cx)
+    }
+
+    fn on_close(&self, client: Client, reason: CloseReason) {
+        client.handle_close(reason);
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}

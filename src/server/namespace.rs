@@ -1,0 +1,217 @@
+//! Namespace: its sockets, its middlewares, its handlers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytestring::ByteString;
+use serde::Serialize;
+
+use super::broadcast::{BroadcastOperator, Target};
+use super::disconnect::DisconnectReason;
+use super::event::Event;
+use super::handler::{
+    ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
+    MiddlewareOutput, RegisteredHandlers,
+};
+use super::hub::Shared;
+use super::rooms::{IntoRooms, Rooms};
+use super::socket::{EmitError, Socket};
+use crate::proto::EncodedMessage;
+use crate::sync::RwLock;
+
+/// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
+///
+/// Handlers are registered here once for all sockets, those that are connected already too.
+///
+/// # Example: a chat in a namespace of its own
+/// ```
+/// use ferrio::{Event, HandlerError, Server, Socket};
+///
+/// let io = Server::new();
+/// let chat = io.of("/chat");
+/// chat.on_connect(async |socket: Socket| socket.join("lobby"));
+/// chat.on("say", async |event: Event| {
+///     let text: String = event.args()?;
+///     event.socket().to("lobby").emit("said", &text)?;
+///     Ok::<_, HandlerError>(())
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Namespace {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: ByteString,
+    shared: Arc<Shared>,
+    rooms: RwLock<Rooms<Socket>>,
+    handlers: RwLock<Handlers>,
+    /// "counter per namespace from 0, shared by single-socket emits and broadcasts with ack"
+    next_ack: AtomicU64,
+}
+
+struct Handlers {
+    middlewares: Arc<[Middleware]>,
+    connect: Arc<[ConnectHandler]>,
+    disconnect: Arc<[DisconnectHandler]>,
+    events: EventHandlers,
+}
+
+impl Namespace {
+    pub(crate) fn new(name: ByteString, shared: Arc<Shared>) -> Namespace {
+        let handlers = Handlers {
+            middlewares: Arc::default(),
+            connect: Arc::default(),
+            disconnect: Arc::default(),
+            events: EventHandlers::default(),
+        };
+        let inner = Inner {
+            name,
+            shared,
+            rooms: RwLock::default(),
+            handlers: RwLock::new(handlers),
+            next_ack: AtomicU64::new(0),
+        };
+        Namespace { inner: Arc::new(inner) }
+    }
+
+    /// Gives the name, `/` for the main namespace.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Adds a middleware: it decides whether a socket may connect. Middlewares run in the order in which they were added,
+    /// one after the other; the first error refuses the client with `connect_error`.
+    ///
+    /// A middleware that panics refuses the client too.
+    pub fn use_<F, Fut>(&self, middleware: F)
+    where
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: MiddlewareOutput> + Send + 'static,
+    {
+        let mut handlers = self.inner.handlers.write();
+        handlers.middlewares = appended(&handlers.middlewares, Middleware::new(middleware));
+    }
+
+    /// Adds a handler of new sockets. What it emits before it first waits follows the client's CONNECT.
+    pub fn on_connect<F, Fut>(&self, handler: F)
+    where
+        F: Fn(Socket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        let mut handlers = self.inner.handlers.write();
+        handlers.connect = appended(&handlers.connect, ConnectHandler::new(handler));
+    }
+
+    /// Adds a handler of an event, for all sockets of the namespace. Several handlers of one event are started in the
+    /// order in which they were added, before the socket's own ([`Socket::on`]).
+    ///
+    /// Handlers are started in the order in which their events arrive: each runs until it first waits, before the
+    /// next one starts. A panic is caught, logged and counted.
+    pub fn on<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.inner.handlers.write().events.add(event, EventHandler::new(handler));
+    }
+
+    /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more.
+    pub fn on_disconnect<F, Fut>(&self, handler: F)
+    where
+        F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        let mut handlers = self.inner.handlers.write();
+        handlers.disconnect = appended(&handlers.disconnect, DisconnectHandler::new(handler));
+    }
+
+    /// Emits an event to all sockets of the namespace.
+    ///
+    /// # Errors
+    /// If the event's name is reserved, or if `args` cannot be serialized.
+    pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
+        self.everybody().emit(event, args)
+    }
+
+    /// Addresses the sockets in these rooms; see [`BroadcastOperator::to`].
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.everybody().to(rooms)
+    }
+
+    /// Addresses the sockets in these rooms, as [`Namespace::to`].
+    pub fn in_(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.to(rooms)
+    }
+
+    /// Addresses all sockets that are not in these rooms.
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.everybody().except(rooms)
+    }
+
+    /// Gives the sockets that are connected now, in no particular order.
+    pub fn sockets(&self) -> Vec<Socket> {
+        let rooms = self.inner.rooms.read();
+        let mut sockets = Vec::with_capacity(rooms.len());
+        rooms.select(&[], &[], |socket| sockets.push(socket.clone()));
+        sockets
+    }
+
+    fn everybody(&self) -> BroadcastOperator {
+        BroadcastOperator::new(self.clone())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn rooms(&self) -> &RwLock<Rooms<Socket>> {
+        &self.inner.rooms
+    }
+
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.inner.next_ack.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives a message to the sockets of this process that are meant.
+    pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target) {
+        let rooms = self.inner.rooms.read();
+        rooms.select(&target.rooms, &target.except, |socket| socket.peer().send(Arc::clone(message)));
+    }
+
+    pub(crate) fn middlewares(&self) -> Arc<[Middleware]> {
+        Arc::clone(&self.inner.handlers.read().middlewares)
+    }
+
+    pub(crate) fn connect_handlers(&self) -> Arc<[ConnectHandler]> {
+        Arc::clone(&self.inner.handlers.read().connect)
+    }
+
+    pub(crate) fn disconnect_handlers(&self) -> Arc<[DisconnectHandler]> {
+        Arc::clone(&self.inner.handlers.read().disconnect)
+    }
+
+    pub(crate) fn event_handlers(&self, event: &str) -> Option<RegisteredHandlers> {
+        self.inner.handlers.read().events.get(event)
+    }
+}
+
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Namespace) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for Namespace {}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace").field("name", &self.inner.name).finish_non_exhaustive()
+    }
+}
+
+/// Lists of handlers change rarely and are read for every packet: a reader takes one reference.
+fn appended<T: Clone>(list: &Arc<[T]>, new: T) -> Arc<[T]> {
+    list.iter().cloned().chain([new]).collect()
+}

@@ -1,0 +1,253 @@
+//! Peer: what the sockets of one connection share.
+//!
+//! The connection's task and everybody who holds a [`Socket`] meet here. Who is joined is decided under one lock, and
+//! rooms change under it too (lock order: peer → rooms → connection), so that a socket is in its namespace exactly
+//! while it is in this list. Handlers are never called here: a socket that leaves is noted, and the connection's task
+//! starts its handlers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use super::disconnect::DisconnectReason;
+use super::hub::Shared;
+use super::rooms::Room;
+use super::socket::Socket;
+use super::stats::{Counters, warn_limited};
+use crate::engine::{Connection, SendError};
+use crate::proto::EncodedMessage;
+use crate::proto::socketio::{Packet, PacketKind, Payload};
+use crate::sync::Mutex;
+
+/// One connection, as its sockets see it.
+pub(crate) struct Peer {
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// Handlers that are tasks now.
+    waiting: AtomicUsize,
+    /// The connection's task.
+    task: AtomicWaker,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order of joining.
+    joined: Vec<Joined>,
+    /// Sockets that left and whose handlers have not been started.
+    departed: Vec<(Socket, DisconnectReason)>,
+    /// Nobody joins any more.
+    closed: bool,
+}
+
+struct Joined {
+    socket: Socket,
+    /// Of two sockets in one namespace (two CONNECTs during a slow middleware), packets go to the later one.
+    routed: bool,
+}
+
+/// Where a packet of a namespace goes.
+pub(crate) enum Route {
+    Socket(Socket),
+    NotJoined,
+    /// The connection is closing: nothing is handled any more.
+    Closed,
+}
+
+impl Peer {
+    pub(crate) fn new(connection: Arc<Connection>, shared: Arc<Shared>) -> Arc<Peer> {
+        let task = AtomicWaker::new();
+        Arc::new(Peer { connection, shared, state: Mutex::default(), waiting: AtomicUsize::new(0), task })
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Sends without caring whether it arrives: a connection that is closed, or is now closed because its peer is too
+    /// slow, tells so by its end.
+    pub(crate) fn send(&self, message: Arc<EncodedMessage>) {
+        if let Err(SendError::QueueFull { queued, limit }) = self.connection.send(message) {
+            self.counters().slow_peers.increment();
+            warn_limited!(self.counters(), queued, limit, "a peer does not read what is sent to it: closed");
+        }
+    }
+
+    pub(crate) fn route(&self, namespace: &str) -> Route {
+        let state = self.state.lock();
+        if state.closed {
+            return Route::Closed;
+        }
+        let joined = state.joined.iter().find(|joined| joined.routed && joined.socket.is_in(namespace));
+        joined.map_or(Route::NotJoined, |joined| Route::Socket(joined.socket.clone()))
+    }
+
+    pub(crate) fn joined_count(&self) -> usize {
+        self.state.lock().joined.len()
+    }
+
+    /// Lets a socket into its namespace and tells the client; `false` if it came too late.
+    pub(crate) fn admit(&self, socket: &Socket) -> bool {
+        let welcome = welcome(socket);
+        let mut state = self.state.lock();
+        if state.closed || self.connection.is_closed() {
+            return false;
+        }
+        // Under this lock nothing that is sent to the namespace comes before the CONNECT.
+        let mut rooms = socket.home().rooms().write();
+        if self.shared.is_closing() {
+            return false;
+        }
+        socket.set_connected();
+        rooms.enter(socket.id(), || socket.clone());
+        rooms.join(socket.id(), Room::from(socket.id()));
+        rooms.activate(socket.id());
+        self.send(welcome);
+        drop(rooms);
+        state.unroute(socket);
+        state.joined.push(Joined { socket: socket.clone(), routed: true });
+        self.counters().sockets.increment();
+        true
+    }
+
+    /// Takes one socket out of its namespace; `farewell`: the client is told.
+    pub(crate) fn depart(&self, socket: &Socket, reason: DisconnectReason, farewell: bool) {
+        let departed = {
+            let mut state = self.state.lock();
+            let Some(index) = state.joined.iter().position(|joined| joined.socket == *socket) else { return };
+            self.remove(&mut state, index, reason, farewell)
+        };
+        departed.forget_acks();
+        self.task.wake();
+    }
+
+    /// Takes all sockets of the connection out of their namespaces, in the order they joined; nobody joins any more.
+    pub(crate) fn depart_all(&self, reason: DisconnectReason, farewell: bool) {
+        let departed: Vec<Socket> = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            (0..state.joined.len()).map(|_| self.remove(&mut state, 0, reason, farewell)).collect()
+        };
+        departed.iter().for_each(Socket::forget_acks);
+        self.task.wake();
+    }
+
+    /// Node's `disconnect(true)`.
+    pub(crate) fn disconnect_all(&self, socket: &Socket) {
+        if socket.is_connected() {
+            self.depart_all(DisconnectReason::ServerNamespaceDisconnect, true);
+            self.connection.close();
+        }
+    }
+
+    /// Nobody joins any more, nothing is handled any more; who has joined stays until the connection is closed.
+    pub(crate) fn refuse_all(&self) {
+        self.state.lock().closed = true;
+    }
+
+    fn remove(&self, state: &mut State, index: usize, reason: DisconnectReason, farewell: bool) -> Socket {
+        let socket = state.joined.remove(index).socket;
+        state.unroute(&socket);
+        let message = farewell.then(|| Packet::new(PacketKind::Disconnect, socket.home().name()).encode());
+        {
+            // The DISCONNECT is the last that comes of the namespace.
+            let mut rooms = socket.home().rooms().write();
+            socket.set_disconnected();
+            rooms.remove(socket.id());
+            message.into_iter().for_each(|message| self.send(Arc::new(message)));
+        }
+        self.counters().sockets.decrement();
+        state.departed.push((socket.clone(), reason));
+        socket
+    }
+
+    /// Starts the handlers of those who left, in order. Only the connection's task calls this.
+    pub(crate) fn start_departed(&self) {
+        loop {
+            let departed = std::mem::take(&mut self.state.lock().departed);
+            if departed.is_empty() {
+                return;
+            }
+            for (socket, reason) in departed {
+                for handler in &*socket.home().disconnect_handlers() {
+                    handler.start(&socket, reason);
+                }
+                for handler in socket.take_handlers() {
+                    handler.start(&socket, reason);
+                }
+            }
+        }
+    }
+
+    /// Lets [`Peer::depart`] and handlers that end wake the connection's task.
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        self.task.register(cx.waker());
+    }
+
+    /// Counts a handler that has to wait, until the guard is dropped.
+    pub(crate) fn count_waiting_handler(self: &Arc<Self>) -> WaitingHandler {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        WaitingHandler(Arc::clone(self))
+    }
+
+    /// Whether there are few enough waiting handlers to read on.
+    pub(crate) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
+        let limit = self.shared.config.max_waiting_handlers;
+        if self.waiting.load(Ordering::SeqCst) < limit {
+            return Poll::Ready(());
+        }
+        // First the waker, then the second look: a handler that ends in between wakes, or is seen.
+        self.task.register(cx.waker());
+        if self.waiting.load(Ordering::SeqCst) < limit { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl State {
+    /// Packets of this socket's namespace go to nobody.
+    fn unroute(&mut self, socket: &Socket) {
+        for other in &mut self.joined {
+            other.routed &= !other.socket.is_in(socket.home().name());
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").finish_non_exhaustive()
+    }
+}
+
+/// A handler that is a task now.
+pub(crate) struct WaitingHandler(Arc<Peer>);
+
+impl WaitingHandler {
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.0
+    }
+}
+
+impl Drop for WaitingHandler {
+    fn drop(&mut self) {
+        let before = self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        if before == self.0.shared.config.max_waiting_handlers {
+            self.0.task.wake();
+        }
+    }
+}
+
+/// The answer to a CONNECT: `40{"sid":"…"}`.
+fn welcome(socket: &Socket) -> Arc<EncodedMessage> {
+    #[derive(serde::Serialize)]
+    struct Welcome<'a> {
+        sid: &'a str,
+    }
+    let data = Payload::value(&Welcome { sid: socket.id().as_str() }).expect("a text has a JSON form");
+    Arc::new(Packet::new(PacketKind::Connect, socket.home().name()).with_data(data).encode())
+}

@@ -1,0 +1,413 @@
+//! Socket: one client in one namespace.
+
+use std::any::type_name;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::ack::AckFuture;
+use super::broadcast::BroadcastOperator;
+use super::data::{Data, Extensions, TypeMap};
+use super::disconnect::DisconnectReason;
+use super::event::Event;
+use super::handler::{DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers};
+use super::handshake::Handshake;
+use super::namespace::Namespace;
+use super::peer::Peer;
+use super::rooms::{IntoRooms, Room};
+use crate::engine::{Connection, random_id};
+use crate::proto::socketio::{EncodedPacket, Map, Payload};
+use crate::sync::Mutex;
+
+pub use crate::proto::socketio::EncodeError as EmitError;
+
+/// The public id of a socket: 20 characters of `A-Za-z0-9_-`, another one in each namespace. It is also the name of a
+/// room in which only this socket is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(Arc<str>);
+
+impl SocketId {
+    pub(crate) fn random() -> SocketId {
+        SocketId(random_id().into())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_text(text: &str) -> SocketId {
+        SocketId(text.into())
+    }
+
+    pub(crate) fn into_shared(self) -> Arc<str> {
+        self.0
+    }
+
+    /// Gives the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SocketId({})", self.0)
+    }
+}
+
+impl Serialize for SocketId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// One client in one namespace. Cheap to clone; all clones are the same socket.
+///
+/// A socket that has left stays usable: what is emitted is written as long as the connection is open, and nobody is told
+/// otherwise; joining rooms does nothing.
+#[derive(Clone)]
+pub struct Socket {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: SocketId,
+    namespace: Namespace,
+    peer: Arc<Peer>,
+    handshake: Handshake,
+    /// `JOINING` → `CONNECTED` → `DISCONNECTED`; changes only under the lock of the namespace's rooms.
+    stage: AtomicU8,
+    extras: Mutex<Option<Box<Extras>>>,
+}
+
+const JOINING: u8 = 0;
+const CONNECTED: u8 = 1;
+const DISCONNECTED: u8 = 2;
+
+/// What most sockets do not have.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    pub(crate) data: Map,
+    pub(crate) extensions: TypeMap,
+    acks: HashMap<u64, oneshot::Sender<Payload>>,
+    events: EventHandlers,
+    disconnect: Vec<DisconnectHandler>,
+}
+
+impl Socket {
+    pub(crate) fn new(namespace: Namespace, peer: Arc<Peer>, handshake: Handshake) -> Socket {
+        let inner = Inner {
+            id: SocketId::random(),
+            namespace,
+            peer,
+            handshake,
+            stage: AtomicU8::new(JOINING),
+            extras: Mutex::new(None),
+        };
+        Socket { inner: Arc::new(inner) }
+    }
+
+    /// Gives the socket's public id.
+    pub fn id(&self) -> &SocketId {
+        &self.inner.id
+    }
+
+    /// Gives the namespace the socket is in.
+    pub fn namespace(&self) -> &Namespace {
+        &self.inner.namespace
+    }
+
+    /// Gives what the socket came with.
+    pub fn handshake(&self) -> &Handshake {
+        &self.inner.handshake
+    }
+
+    /// Gives the Engine.IO connection, which the sockets of one client share.
+    pub fn conn(&self) -> &Arc<Connection> {
+        self.inner.peer.connection()
+    }
+
+    /// Whether the socket has joined its namespace and has not left it.
+    pub fn is_connected(&self) -> bool {
+        self.stage() == CONNECTED
+    }
+
+    /// Gives the application's state, set by [`ServerBuilder::state`](super::ServerBuilder::state).
+    ///
+    /// # Panics
+    /// If no state of this type was set.
+    pub fn state<T: Send + Sync + 'static>(&self) -> &T {
+        let Some(state) = self.inner.namespace.shared().state.get_ref() else {
+            panic!("no state of type {} was set: call Server::builder().state(…)", type_name::<T>())
+        };
+        state
+    }
+
+    /// Gives the named values of the socket: Node's `socket.data`.
+    pub fn data(&self) -> Data {
+        Data::of(self)
+    }
+
+    /// Gives the typed values of the socket, which never leave this process.
+    pub fn extensions(&self) -> Extensions {
+        Extensions::of(self)
+    }
+
+    /// Emits an event to this client. A tuple is the argument list, `()` is no argument, anything else is one argument;
+    /// bytes (`bytes::Bytes`, the types of `serde_bytes`) become attachments.
+    ///
+    /// It never waits. Whether the client is still there is not said: what is emitted to a connection that is closed goes
+    /// nowhere, as on Node.
+    ///
+    /// # Errors
+    /// If the event's name is reserved, or if `args` cannot be serialized.
+    pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
+        let packet = EncodedPacket::event(self.home().name(), None, event, args)?;
+        self.peer().send(Arc::new(packet.message));
+        Ok(())
+    }
+
+    /// Emits an event and waits for the client's acknowledgement, as long as the client is there; see
+    /// [`Socket::timeout`]. Reading several arguments: `emit_with_ack::<(A, B)>`.
+    ///
+    /// The event is emitted at once, whether or not the future is awaited.
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the answer.
+    pub fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> AckFuture<R> {
+        AckFuture::emit(self, event, args, None)
+    }
+
+    /// Limits how long [`WithTimeout::emit_with_ack`] waits.
+    pub fn timeout(&self, timeout: Duration) -> WithTimeout {
+        WithTimeout { socket: self.clone(), timeout }
+    }
+
+    /// Addresses the sockets in these rooms, but not this one.
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().to(rooms)
+    }
+
+    /// Addresses all sockets that are not in these rooms, and not this one.
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().except(rooms)
+    }
+
+    /// Addresses all sockets of the namespace but this one.
+    pub fn broadcast(&self) -> BroadcastOperator {
+        BroadcastOperator::new(self.home().clone()).except(self.id())
+    }
+
+    /// Joins a room or several. A socket that has left its namespace joins nothing.
+    pub fn join(&self, rooms: impl IntoRooms) {
+        let joined: Vec<Room> = rooms.into_rooms().collect();
+        let mut rooms = self.home().rooms().write();
+        if self.stage() == DISCONNECTED {
+            return;
+        }
+        rooms.enter(self.id(), || self.clone());
+        for room in joined {
+            rooms.join(self.id(), room);
+        }
+    }
+
+    /// Leaves a room or several.
+    pub fn leave(&self, rooms: impl IntoRooms) {
+        let left: Vec<Room> = rooms.into_rooms().collect();
+        let mut rooms = self.home().rooms().write();
+        for room in left {
+            rooms.leave(self.id(), room.as_str());
+        }
+    }
+
+    /// Gives the rooms the socket is in, in the order in which it joined them; the first is its own.
+    pub fn rooms(&self) -> Vec<Room> {
+        self.home().rooms().read().rooms_of(self.id()).cloned().collect()
+    }
+
+    /// Adds a handler of an event for this socket alone. Prefer [`Namespace::on`]: it costs nothing per socket. The
+    /// handlers of a socket are dropped when it leaves.
+    pub fn on<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.with_handlers(|extras| extras.events.add(event, EventHandler::new(handler)));
+    }
+
+    /// Adds a handler of this socket's end.
+    pub fn on_disconnect<F, Fut>(&self, handler: F)
+    where
+        F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.with_handlers(|extras| extras.disconnect.push(DisconnectHandler::new(handler)));
+    }
+
+    /// Takes the socket out of its namespace; the client is told, and the connection stays open: Node's
+    /// `disconnect()`. Its handlers are started by the connection's task, soon.
+    pub fn disconnect(&self) {
+        self.peer().depart(self, DisconnectReason::ServerNamespaceDisconnect, true);
+    }
+
+    /// Takes all sockets of the client out of their namespaces and closes the connection: Node's `disconnect(true)`.
+    pub fn close_connection(&self) {
+        self.peer().disconnect_all(self);
+    }
+
+    fn stage(&self) -> u8 {
+        self.inner.stage.load(Ordering::SeqCst)
+    }
+
+    /// Handlers of a socket that has left would never be dropped, if they hold the socket.
+    fn with_handlers(&self, add: impl FnOnce(&mut Extras)) {
+        self.with_extras(|extras| {
+            if self.stage() != DISCONNECTED {
+                add(extras);
+            }
+        });
+    }
+
+    /// The namespace, as [`Socket::namespace`].
+    pub(crate) fn home(&self) -> &Namespace {
+        &self.inner.namespace
+    }
+
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        &self.inner.peer
+    }
+
+    pub(crate) fn is_in(&self, namespace: &str) -> bool {
+        self.home().name() == namespace
+    }
+
+    /// Under the lock of the namespace's rooms.
+    pub(crate) fn set_connected(&self) {
+        self.inner.stage.store(CONNECTED, Ordering::SeqCst);
+    }
+
+    /// Under the lock of the namespace's rooms.
+    pub(crate) fn set_disconnected(&self) {
+        self.inner.stage.store(DISCONNECTED, Ordering::SeqCst);
+    }
+
+    /// Undoes what a middleware did with a socket that does not get in.
+    pub(crate) fn abandon(&self) {
+        {
+            let mut rooms = self.home().rooms().write();
+            self.set_disconnected();
+            rooms.remove(self.id());
+        }
+        self.forget_acks();
+        drop(self.take_handlers());
+    }
+
+    /// Runs `change` on what the socket keeps; it must not call user code.
+    pub(crate) fn with_extras<R>(&self, change: impl FnOnce(&mut Extras) -> R) -> R {
+        change(self.inner.extras.lock().get_or_insert_default())
+    }
+
+    /// The same, if there is something.
+    pub(crate) fn read_extras<R>(&self, read: impl FnOnce(&mut Extras) -> R) -> Option<R> {
+        self.inner.extras.lock().as_deref_mut().map(read)
+    }
+
+    pub(crate) fn own_handlers(&self, event: &str) -> Option<RegisteredHandlers> {
+        self.read_extras(|extras| extras.events.get(event))?
+    }
+
+    /// Takes the handlers of a socket that has left; gives those of its end.
+    pub(crate) fn take_handlers(&self) -> Vec<DisconnectHandler> {
+        let taken = self.read_extras(|extras| {
+            (std::mem::take(&mut extras.events), std::mem::take(&mut extras.disconnect))
+        });
+        taken.map(|(_, disconnect)| disconnect).unwrap_or_default()
+    }
+
+    /// Waits for the acknowledgement `id`; `None` if the socket has left and none can come.
+    pub(crate) fn expect_ack(&self, id: u64) -> Option<oneshot::Receiver<Payload>> {
+        self.with_extras(|extras| {
+            if self.stage() == DISCONNECTED {
+                return None;
+            }
+            let (sender, receiver) = oneshot::channel();
+            extras.acks.insert(id, sender);
+            Some(receiver)
+        })
+    }
+
+    pub(crate) fn resolve_ack(&self, id: u64, data: Option<Payload>) {
+        let Some(sender) = self.read_extras(|extras| extras.acks.remove(&id)).flatten() else { return };
+        let data = data.unwrap_or_else(|| Payload::ack(&()).expect("no arguments have a JSON form"));
+        // Whoever waited may have stopped waiting.
+        let _ = sender.send(data);
+    }
+
+    pub(crate) fn forget_ack(&self, id: u64) {
+        let _dropped_unlocked = self.read_extras(|extras| extras.acks.remove(&id));
+    }
+
+    /// The socket has left: no acknowledgement comes any more.
+    pub(crate) fn forget_acks(&self) {
+        let _dropped_unlocked = self.read_extras(|extras| std::mem::take(&mut extras.acks));
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Socket) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for Socket {}
+
+impl Hash for Socket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.id.hash(state);
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("id", &self.inner.id.as_str())
+            .field("namespace", &self.inner.namespace.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A socket whose acknowledgements must come in time; made by [`Socket::timeout`].
+#[derive(Clone, Debug)]
+pub struct WithTimeout {
+    socket: Socket,
+    timeout: Duration,
+}
+
+impl WithTimeout {
+    /// Emits an event and waits for the client's acknowledgement, at most for the timeout; see
+    /// [`Socket::emit_with_ack`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future forgets the answer.
+    pub fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> AckFuture<R> {
+        AckFuture::emit(&self.socket, event, args, Some(self.timeout))
+    }
+}
