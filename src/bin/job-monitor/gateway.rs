@@ -188,9 +188,7 @@ async fn watch(event: Event) {
 
 async fn unwatch(event: Event) {
     let socket = event.socket();
-    for room in watched_rooms(&scope(socket)) {
-        socket.leave(room);
-    }
+    socket.leave(watched_rooms(&scope(socket)));
     answer(event, Ok(()));
 }
 

@@ -196,6 +196,7 @@ async fn a_subscriber_hears_every_event_in_order_as_it_was_posted() {
         });
         assert_eq!(peer.expect("event").await, expected);
     }
+    drop(peer);
     running.stop().await;
 }
 
@@ -214,6 +215,7 @@ async fn whoever_comes_later_gets_a_snapshot_and_then_what_is_new() {
     assert_eq!(kinds, ["item_scraped", "job_progress"]);
     running.post("7", "job_completed", &json!({})).await;
     assert_eq!(peer.expect("event").await["type"], "job_completed");
+    drop(peer);
     running.stop().await;
 }
 
@@ -227,6 +229,7 @@ async fn whoever_unsubscribed_hears_no_more() {
     running.post("7", "job_started", &json!({})).await;
     running.post("8", "job_started", &json!({})).await;
     assert_eq!(peer.expect("event").await["jobId"], "8");
+    drop(peer);
     running.stop().await;
 }
 
@@ -238,6 +241,7 @@ async fn a_request_without_an_ack_works_too() {
     peer.expect("snapshot").await;
     running.post("7", "job_started", &json!({})).await;
     peer.expect("event").await;
+    drop(peer);
     running.stop().await;
 }
 
@@ -270,6 +274,7 @@ async fn a_connection_ends_with_its_token() {
     assert_eq!(peer.subscribe("7").await["jobId"], "7");
     running.monitor.end_expired(now_seconds() + 3600);
     assert_eq!(peer.text().await, "41");
+    drop(peer);
     running.stop().await;
 }
 
@@ -285,6 +290,7 @@ async fn a_bad_job_id_is_answered_with_what_is_accepted() {
         }
         assert_eq!(peer.ask(&json!([event])).await["ok"], false);
     }
+    drop(peer);
     running.stop().await;
 }
 
@@ -300,6 +306,7 @@ async fn a_token_watches_only_the_jobs_of_its_scope() {
     running.post("yours", "job_progress", &progress(1)).await;
     running.post("mine", "job_started", &json!({})).await;
     assert_eq!(peer.expect("job").await["jobId"], "mine");
+    drop(peer);
     running.stop().await;
 }
 
@@ -318,6 +325,7 @@ async fn a_watcher_hears_of_every_change_once_and_of_what_is_forgotten() {
     assert_eq!(peer.ask(&json!(["unwatch"])).await, json!({ "ok": true }));
     running.post("b", "job_completed", &json!({})).await;
     peer.subscribe("b").await;
+    drop(peer);
     running.stop().await;
 }
 
@@ -462,11 +470,14 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
 async fn the_end_tells_the_clients() {
     let running = Running::start().await;
     let mut peer = running.connect(&running.viewer()).await;
-    running.stop().await;
-    let mut last = None;
-    while let Some(text) = peer.try_text().await {
-        last = Some(text);
-    }
+    let reading = async {
+        let mut last = None;
+        while let Some(text) = peer.try_text().await {
+            last = Some(text);
+        }
+        last
+    };
+    let ((), last) = tokio::join!(running.stop(), reading);
     assert!(matches!(last.as_deref(), None | Some("41" | "1")), "{last:?}");
 }
 
