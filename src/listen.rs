@@ -1,10 +1,12 @@
 //! Server::listen: running alone, with graceful shutdown.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,29 +18,35 @@ use tower_service::Service as _;
 use tracing::{debug, warn};
 
 use crate::engine::{Cut, Engine, EngineHandler};
+use crate::server::Server;
 use crate::service::SocketIoService;
 
-/// A server that listens on a port of its own. Dropped, it stops to accept; connections end as their clients go.
-#[derive(Debug)]
-pub struct Listening<H = u8> {
+type Close = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+
+/// A server that listens on a port of its own. Dropped, it stops to accept, and open connections are cut.
+pub struct Listening {
     address: SocketAddr,
-    engine: Engine<H>,
     stop: watch::Sender<bool>,
     accepting: JoinSet<()>,
+    /// Ends the sessions.
+    close: Close,
 }
 
-impl<H: EngineHandler> Listening<H> {
-    /// Binds `address` and begins to accept in the background.
-    pub(crate) async fn bind(address: impl ToSocketAddrs, engine: Engine<H>) -> io::Result<Listening<H>> {
+impl Listening {
+    async fn bind<H: EngineHandler>(
+        address: impl ToSocketAddrs,
+        engine: Engine<H>,
+        close: Close,
+    ) -> io::Result<Listening> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, SocketIoService::new(engine.clone()), stop.subscribe()));
-        Ok(Listening { address, engine, stop, accepting })
+        accepting.spawn(accept(listener, SocketIoService::new(engine), stop.subscribe()));
+        Ok(Listening { address, stop, accepting, close })
     }
 
-    /// The address it listens on; with port 0 asked for, the port that was found.
+    /// Gives the address it listens on; with port 0 asked for, the port that was found.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -46,7 +54,7 @@ impl<H: EngineHandler> Listening<H> {
     /// Runs until `signal` resolves, then shuts down as [`Listening::shutdown`] does.
     ///
     /// # Cancel safety
-    /// Dropping the future stops to accept.
+    /// Dropping the future stops the server without goodbyes.
     pub async fn run_until(self, signal: impl Future) {
         signal.await;
         self.shutdown().await;
@@ -56,13 +64,58 @@ impl<H: EngineHandler> Listening<H> {
     /// the most.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the waiting; the shutdown goes on.
+    /// Dropping the future stops the waiting; what is left is cut.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        self.engine.close(CLOSE_PATIENCE).await;
-        // The end of patience is no error: what is left ends when its task is aborted with the JoinSet.
+        (self.close)().await;
+        // The end of patience is no error: what is left is cut with the JoinSet.
         let _ = tokio::time::timeout(CLOSE_PATIENCE, async { while self.accepting.join_next().await.is_some() {} })
             .await;
+    }
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl<H: EngineHandler> Engine<H> {
+    /// Listens on `address`, serving Engine.IO alone: other paths get 404.
+    ///
+    /// # Errors
+    /// The address could not be bound.
+    ///
+    /// # Cancel safety
+    /// Dropping the future binds nothing.
+    pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
+        let engine = self.clone();
+        let close: Close = Box::new(move || Box::pin(async move { engine.close(CLOSE_PATIENCE).await }));
+        Listening::bind(address, self.clone(), close).await
+    }
+}
+
+impl Server {
+    /// Listens on `address`, serving Socket.IO alone: other paths get 404. [`Listening::shutdown`] closes the server.
+    ///
+    /// # Errors
+    /// The address could not be bound.
+    ///
+    /// # Cancel safety
+    /// Dropping the future binds nothing.
+    ///
+    /// # Example: until ctrl-c
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let io = ferrio::Server::new();
+    /// io.listen("127.0.0.1:3000").await?.run_until(tokio::signal::ctrl_c()).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
+        let server = self.clone();
+        let close: Close = Box::new(move || Box::pin(async move { server.close().await }));
+        Listening::bind(address, self.engine().clone(), close).await
     }
 }
 
@@ -147,13 +200,3 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Node's `headersTimeout`.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
-
-impl<H: EngineHandler> Engine<H> {
-    /// Listens on `address`, serving Engine.IO alone: other paths get 404.
-    ///
-    /// # Errors
-    /// The address could not be bound.
-    pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening<H>> {
-        Listening::bind(address, self.clone()).await
-    }
-}

@@ -17,6 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::engine::{Engine, EngineHandler, PeerInfo, ResponseBody};
+use crate::server::{Hub, Server};
 
 type PeerLookup = dyn Fn(&Parts) -> Option<SocketAddr> + Send + Sync;
 
@@ -30,10 +31,22 @@ type PeerLookup = dyn Fn(&Parts) -> Option<SocketAddr> + Send + Sync;
 /// let io = ferrio::Server::new();
 /// let app: axum::Router = axum::Router::new().route_service("/socket.io/", io.service());
 /// ```
-pub struct SocketIoService<H = u8, S = NotFound> {
+pub struct SocketIoService<H = Hub, S = NotFound> {
     engine: Engine<H>,
     peer: Option<Arc<PeerLookup>>,
     inner: S,
+}
+
+impl Server {
+    /// Gives the server as a tower service, to be mounted as a route: see [`SocketIoService`].
+    pub fn service(&self) -> SocketIoService {
+        SocketIoService::new(self.engine().clone())
+    }
+
+    /// Gives the server as a tower layer, to be put in front of other services: see [`SocketIoLayer`].
+    pub fn layer(&self) -> SocketIoLayer {
+        SocketIoLayer::new(self.engine().clone())
+    }
 }
 
 /// The inner service of a [`SocketIoService`] that stands alone: answers 404 without a body, as Node does.
@@ -90,7 +103,7 @@ impl<H, S: fmt::Debug> fmt::Debug for SocketIoService<H, S> {
 /// let io = ferrio::Server::new();
 /// let app: axum::Router = axum::Router::new().layer(io.layer());
 /// ```
-pub struct SocketIoLayer<H = u8> {
+pub struct SocketIoLayer<H = Hub> {
     service: SocketIoService<H>,
 }
 

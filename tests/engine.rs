@@ -63,7 +63,7 @@ impl EngineHandler for Recorder {
 struct App {
     recorder: Arc<Recorder>,
     engine: Engine<Recorder>,
-    listening: Listening<Recorder>,
+    listening: Listening,
     happenings: mpsc::UnboundedReceiver<Happening>,
 }
 

@@ -13,8 +13,8 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use ferrio::proto::socketio::{RawArgs, Value};
-use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket};
+
+use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket, Value};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::net::TcpListener;

@@ -1,4 +1,5 @@
 //! What the contract apps share: their environment, and Node's server options by name.
+#![allow(dead_code, unreachable_pub, reason = "each app uses its part")]
 
 use std::env;
 use std::time::Duration;

@@ -103,8 +103,10 @@ async fn act(State(app): State<App>, Json(commands): Json<Vec<Value>>) -> (Statu
             }
             (None, None) => return (StatusCode::BAD_REQUEST, format!("unknown command {command}")),
         };
-        // Sends after a close are dropped, as on Node.
-        drop(sent);
+        if sent.is_err() {
+            // As on Node, what is sent after a close is dropped.
+            continue;
+        }
     }
     (StatusCode::NO_CONTENT, String::new())
 }

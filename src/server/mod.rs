@@ -176,7 +176,6 @@ impl Server {
     }
 
     /// The engine below, for those who serve it.
-    #[allow(dead_code)] // the layers above use it
     pub(crate) fn engine(&self) -> &Engine<Hub> {
         &self.inner.engine
     }
