@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { DEFAULTS, REFERENCE, toEnvironment } from "../harness/settings.mjs";
+import { DEFAULTS, REFERENCE, toEnvironment } from "../harness/defaults.mjs";
 import { TOPICS } from "../harness/topics.mjs";
 
 const USAGE = `usage: npm run replay -- [options]
