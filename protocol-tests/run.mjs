@@ -6,7 +6,7 @@ import { join, relative, resolve } from "node:path";
 import { run } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { DEFAULTS, REFERENCE, toEnvironment } from "./harness/settings.mjs";
+import { DEFAULTS, REFERENCE, toEnvironment } from "./harness/defaults.mjs";
 import { NEEDS, TOPICS } from "./harness/topics.mjs";
 
 const ROOT = fileURLToPath(new URL(".", import.meta.url));

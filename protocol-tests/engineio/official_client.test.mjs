@@ -47,8 +47,8 @@ for (const [mode, options] of Object.entries(MODES)) {
     assert.equal(await app.closeReason(), "forced close");
   });
 
-  // One poll answer holds all 6.5 MB, and the client's own parsing of it delays its pong.
-  const pingTimeout = mode === "polling only" ? 2000 : 100;
+  // The client's own parsing delays its pong on a busy machine; one poll answer holds all 6.5 MB.
+  const pingTimeout = mode === "polling only" ? 2000 : 600;
   const BEATING = { options: { pingInterval: 200, pingTimeout } };
   engineTest(`${mode}: 100 messages of 64 kB with a fast heartbeat all arrive without a timeout [EIO-102]`, BEATING, async (app) => {
     const { socket, messages, closed } = await client(app);

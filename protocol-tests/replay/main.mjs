@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { DEFAULTS, REFERENCE, settings } from "../harness/settings.mjs";
+import { DEFAULTS, REFERENCE, toEnvironment } from "../harness/defaults.mjs";
 import { TOPICS } from "../harness/topics.mjs";
 
 const USAGE = `usage: npm run replay -- [options]
@@ -30,8 +30,9 @@ const apps = named ? { server: values.server ?? null, engineServer: values["engi
 const base = process.env.INIT_CWD ?? process.cwd();
 const vectors = values.vectors ? resolve(base, values.vectors) : DEFAULTS.vectors;
 const differencesFile = values.differences ? resolve(base, values.differences) : DEFAULTS.differences;
-Object.assign(settings, { ...apps, vectors, differences: differencesFile });
+Object.assign(process.env, toEnvironment({ ...apps, vectors, differences: differencesFile }));
 
+// The settings above are read when the modules below are loaded.
 const { EngineApp, SocketioApp } = await import("../harness/apps.mjs");
 const { Differences } = await import("./differences.mjs");
 const { replay } = await import("./replayer.mjs");

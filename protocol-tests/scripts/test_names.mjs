@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { toEnvironment } from "../harness/settings.mjs";
+import { toEnvironment } from "../harness/defaults.mjs";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const ID = /\[([A-Z]+-\d+)\]/g;
