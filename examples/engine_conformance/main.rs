@@ -15,7 +15,9 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ferrio::engine::{CloseReason, Connection, Engine, EngineConfig, EngineHandler, Message, Refusal};
+use ferrio::engine::{
+    CloseReason, Connection, Engine, EngineConfig, EngineHandler, Message, Refusal, RequestHead,
+};
 use ferrio::proto::EncodedMessage;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -65,7 +67,7 @@ impl EngineHandler for Recorder {
         });
     }
 
-    fn on_refusal(&self, refusal: &Refusal) {
+    fn on_refusal(&self, refusal: &Refusal, _request: &RequestHead) {
         self.record(json!({ "connection_error": {
             "code": refusal.code(),
             "message": refusal.message(),

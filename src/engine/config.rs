@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::proto::engineio::{SessionConfig, TransportKind};
+use super::hooks::{Forbidden, HeadersHook, Hook, HookError, Next};
+use crate::proto::engineio::{Message, SessionConfig, TransportKind};
 
 /// The options of an Engine.IO server, under Node's names.
 ///
@@ -29,6 +30,32 @@ pub struct EngineConfig {
     /// Whether the handshake advertises the upgrade to WebSocket. Default true. As on Node, false does not refuse
     /// an upgrade that is attempted anyway.
     pub allow_upgrades: bool,
+    /// Whether the path ends with a slash. Default true. With false every path that begins with [`EngineConfig::path`]
+    /// is served, `/engine.iofoo` too, as on Node; for clients set up with `addTrailingSlash: false`.
+    pub add_trailing_slash: bool,
+    /// Whether clients of Engine.IO 3 (socket.io-client 1.x and 2.x) are served, too. Default false.
+    ///
+    /// For these clients the public id of a socket is the session id, a credential: who learns it from the
+    /// application can speak for the client. So turn it on only where such clients are left.
+    pub allow_eio3: bool,
+    /// A message that every client gets right after the open packet, in the same answer. Default none.
+    pub initial_packet: Option<Message>,
+    /// Decides whether a client may open a session. Default: every client may. Asked after the request was found valid,
+    /// and only when a session is opened; refuses with 403 (400 for a WebSocket).
+    pub allow_request: Option<Hook<Result<(), Forbidden>>>,
+    /// Makes the id of a new session. Default: 20 random characters. An id is a credential: it has to be
+    /// unguessable. For load balancers that route by it. An error, an empty id or one that is taken is answered 400.
+    pub generate_id: Option<Hook<Result<String, HookError>>>,
+    /// Run in order for every request before it is verified, Node's `engine.use`. Default none. They can answer
+    /// themselves, add headers to the answer, and attach values to the session that is opened; an error is answered 400.
+    /// Ordinary tower layers around the service do as well, except that refusals are not observed.
+    pub middlewares: Vec<Hook<Result<Next, HookError>>>,
+    /// Changes the headers of the first answer of each session (the 101 of a WebSocket, too), after
+    /// [`EngineConfig::cookie`]. Default none. `append` a `Set-Cookie`, so that others stay.
+    pub initial_headers: Option<HeadersHook>,
+    /// Changes the headers of every answer to a poll or POST and of every 101, after
+    /// [`EngineConfig::initial_headers`]. Default none. Errors are not concerned.
+    pub headers: Option<HeadersHook>,
     /// Bytes that may wait for a slow peer before it is closed with `transport error`. Default 16 MiB; a message
     /// larger than this is accepted into an empty queue.
     pub max_send_queue: usize,
@@ -44,6 +71,14 @@ impl Default for EngineConfig {
             max_http_buffer_size: 1_000_000,
             transports: vec![TransportKind::Polling, TransportKind::WebSocket],
             allow_upgrades: true,
+            add_trailing_slash: true,
+            allow_eio3: false,
+            initial_packet: None,
+            allow_request: None,
+            generate_id: None,
+            middlewares: Vec::new(),
+            initial_headers: None,
+            headers: None,
             max_send_queue: 16 * 1024 * 1024,
         }
     }
@@ -119,9 +154,10 @@ impl EngineConfig {
         Ok(())
     }
 
-    /// The prefix every request's path has: one trailing slash stripped, then one added.
+    /// The prefix every request's path has: one trailing slash stripped, then one added (or not).
     pub(crate) fn path_prefix(&self) -> String {
-        format!("{}/", self.path.strip_suffix('/').unwrap_or(&self.path))
+        let path = self.path.strip_suffix('/').unwrap_or(&self.path);
+        if self.add_trailing_slash { format!("{path}/") } else { path.to_owned() }
     }
 
     pub(crate) fn session(&self) -> SessionConfig {

@@ -19,7 +19,8 @@ use crate::proto::engineio::{
 };
 use crate::sync::{Mutex, MutexGuard};
 
-/// The id of an Engine.IO session: 20 characters of `A-Za-z0-9_-`.
+/// The id of an Engine.IO session: 20 characters of `A-Za-z0-9_-`, or what
+/// [`EngineConfig::generate_id`](super::EngineConfig::generate_id) gave.
 ///
 /// It is a credential: whoever knows it can speak for the client. So it has no `Display`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -29,6 +30,10 @@ impl SessionId {
     /// The id itself, for the wire.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn new(id: &str) -> SessionId {
+        SessionId(id.into())
     }
 
     pub(crate) fn random() -> SessionId {
@@ -318,11 +323,11 @@ impl OpenRequest {
     ///
     /// # Cancel safety
     /// Nothing is taken from the queue before the future is ready.
-    pub(crate) async fn packets(mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn packets(mut self) -> Option<VecDeque<Arc<EncodedMessage>>> {
         let connection = Arc::clone(&self.connection);
         let messages = std::future::poll_fn(|cx| connection.poll_get(cx)).await;
         self.open = false;
-        messages.map(|messages| polling_body(&messages))
+        messages
     }
 
     /// Hands a POST's body to the connection's task and waits until it has been processed (or the session has
@@ -400,12 +405,4 @@ impl Connection {
         wakes.wake();
         Poll::Ready((!messages.is_empty()).then_some(messages))
     }
-}
-
-fn polling_body(messages: &VecDeque<Arc<EncodedMessage>>) -> Vec<u8> {
-    let mut body = Vec::with_capacity(messages.iter().map(|message| message.len()).sum());
-    for message in messages {
-        message.append_polling4(&mut body);
-    }
-    body
 }

@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use super::hooks::RequestHead;
+use crate::proto::engineio::{EngineQuery, Revision, TransportKind};
+
 /// Header names (lower case) and values in order of arrival.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
@@ -25,6 +28,10 @@ impl Headers {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries.iter().map(|header| (&*header.name, &*header.value))
     }
+}
+
+fn digits(text: &str) -> Box<str> {
+    text.chars().filter(char::is_ascii_digit).collect::<String>().into()
 }
 
 impl From<&http::HeaderMap> for Headers {
@@ -52,4 +59,35 @@ pub struct HandshakeRequest {
     pub time: SystemTime,
     /// Whether the client wants binary packets as base64 text over WebSocket, too (`b64` in the query).
     pub base64: bool,
+    /// The protocol revision the client speaks.
+    pub revision: Revision,
+    /// The digits of `j` in the query, for a client that polls by JSONP.
+    pub jsonp: Option<Box<str>>,
+    extensions: http::Extensions,
+}
+
+impl HandshakeRequest {
+    pub(crate) fn new(
+        request: &RequestHead,
+        query: &EngineQuery,
+        transport: TransportKind,
+        extensions: http::Extensions,
+    ) -> HandshakeRequest {
+        HandshakeRequest {
+            url: request.uri().path_and_query().map_or("/", |target| target.as_str()).into(),
+            headers: request.headers().into(),
+            peer_address: request.peer().address,
+            secure: request.peer().secure,
+            time: SystemTime::now(),
+            base64: query.b64,
+            revision: query.revision(),
+            jsonp: query.j.as_deref().filter(|_| transport == TransportKind::Polling).map(digits),
+            extensions,
+        }
+    }
+
+    /// Gives what a middleware attached, by type: see [`Next::with_extension`](super::Next::with_extension).
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.extensions.get()
+    }
 }

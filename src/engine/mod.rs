@@ -13,6 +13,8 @@ mod connection;
 mod driver;
 mod farewell;
 mod handshake;
+mod hooks;
+mod polling;
 mod refusal;
 mod registry;
 mod service;
@@ -33,12 +35,15 @@ use http_body_util::Full;
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
 pub use handshake::{HandshakeRequest, Headers};
+pub use hooks::{Forbidden, HeadersHook, Hook, HookError, Next, Passed, RequestHead};
+pub use polling::Cut;
 pub use refusal::Refusal;
-pub use service::{Cut, PeerInfo};
+pub use service::PeerInfo;
 
 pub use crate::proto::engineio::{CloseReason, Message, SendError, TransportKind};
 pub(crate) use connection::random_id;
 
+use crate::proto::EncodedMessage;
 use registry::Registry;
 
 /// What the layer above does with sessions: implemented by [`crate::Server`], or by an application that speaks
@@ -73,8 +78,8 @@ pub trait EngineHandler: Send + Sync + 'static {
     fn on_close(&self, client: Self::Client, reason: CloseReason);
 
     /// A request was refused (Node's `connection_error` event).
-    fn on_refusal(&self, refusal: &Refusal) {
-        let _ = refusal;
+    fn on_refusal(&self, refusal: &Refusal, request: &RequestHead) {
+        let _ = (refusal, request);
     }
 }
 
@@ -95,6 +100,7 @@ impl<H> Clone for Engine<H> {
 pub(crate) struct Shared<H> {
     pub(crate) config: EngineConfig,
     pub(crate) path_prefix: String,
+    pub(crate) initial_packet: Option<Arc<EncodedMessage>>,
     pub(crate) handler: Arc<H>,
     pub(crate) registry: Arc<Registry>,
 }
@@ -107,7 +113,14 @@ impl<H: EngineHandler> Engine<H> {
     pub fn new(config: EngineConfig, handler: Arc<H>) -> Result<Engine<H>, ConfigError> {
         config.validate()?;
         let path_prefix = config.path_prefix();
-        let shared = Shared { config, path_prefix, handler, registry: Arc::new(Registry::new()) };
+        let initial_packet = config.initial_packet.as_ref().map(|packet| {
+            Arc::new(match packet {
+                Message::Text(text) => EncodedMessage::text(&format!("4{text}")),
+                Message::Binary(data) => EncodedMessage::binary(data),
+            })
+        });
+        let registry = Arc::new(Registry::new());
+        let shared = Shared { config, path_prefix, initial_packet, handler, registry };
         Ok(Engine { shared: Arc::new(shared) })
     }
 

@@ -43,6 +43,21 @@ pub enum Refusal {
     },
     /// Code 3: `transport=websocket` without a WebSocket handshake.
     TransportHandshake,
+    /// Code 3: a middleware failed.
+    Middleware {
+        /// What it said.
+        error: String,
+    },
+    /// Code 3: `generate_id` failed, or gave an id that is empty or taken.
+    IdGeneration {
+        /// What was wrong.
+        error: String,
+    },
+    /// Code 4: `allow_request` refused.
+    Forbidden {
+        /// What it said.
+        message: Option<String>,
+    },
     /// Code 5: the protocol revision is not supported.
     UnsupportedProtocol {
         /// The revision the query asks for.
@@ -59,7 +74,10 @@ impl Refusal {
             Refusal::BadHandshakeMethod { .. } => 2,
             Refusal::TransportMismatch { .. }
             | Refusal::ProtocolMismatch { .. }
-            | Refusal::TransportHandshake => 3,
+            | Refusal::TransportHandshake
+            | Refusal::Middleware { .. }
+            | Refusal::IdGeneration { .. } => 3,
+            Refusal::Forbidden { .. } => 4,
             Refusal::UnsupportedProtocol { .. } => 5,
         }
     }
@@ -70,6 +88,7 @@ impl Refusal {
             0 => "Transport unknown",
             1 => "Session ID unknown",
             2 => "Bad handshake method",
+            4 => "Forbidden",
             5 => "Unsupported protocol version",
             _ => "Bad request",
         }
@@ -93,27 +112,42 @@ impl Refusal {
                 "previousProtocol": previous,
             }),
             Refusal::TransportHandshake => json!({ "name": "TRANSPORT_HANDSHAKE_ERROR" }),
+            Refusal::Middleware { .. } => json!({ "name": "MIDDLEWARE_FAILURE" }),
+            // How a JavaScript `Error` looks as JSON.
+            Refusal::IdGeneration { .. } => json!({ "name": "ID_GENERATION_ERROR", "error": {} }),
+            Refusal::Forbidden { message } => json!({ "message": message }),
             Refusal::UnsupportedProtocol { protocol } => json!({ "protocol": protocol }),
         }
     }
 
-    /// The answer to an ordinary request: 400 and a JSON body, its keys in Node's order.
+    /// What the client is told.
+    fn text(&self) -> &str {
+        match self {
+            Refusal::Forbidden { message: Some(message) } if !message.is_empty() => message,
+            _ => self.message(),
+        }
+    }
+
+    /// The answer to an ordinary request: 400 (403 for code 4) and a JSON body, its keys in Node's order.
     pub(crate) fn to_response(&self) -> Response<ResponseBody> {
-        let body = format!(r#"{{"code":{},"message":"{}"}}"#, self.code(), self.message());
+        let body = format!(r#"{{"code":{},"message":{}}}"#, self.code(), Value::from(self.text()));
         let mut response = Response::new(ResponseBody::new(Bytes::from(body)));
-        *response.status_mut() = StatusCode::BAD_REQUEST;
+        *response.status_mut() = match self {
+            Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 
     /// The answer to a WebSocket handshake: 400 and the message, then the connection ends.
     pub(crate) fn to_upgrade_response(&self) -> Response<ResponseBody> {
-        abort_upgrade(self.message())
+        abort_upgrade(self.text())
     }
 
     /// The answer as raw bytes, for a WebSocket that Node refuses only after the 101.
     pub(crate) fn to_raw(&self) -> String {
-        let message = self.message();
+        let message = self.text();
         format!(
             "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {}\r\n\r\n{message}",
             message.len()
@@ -122,8 +156,8 @@ impl Refusal {
 }
 
 /// 400 with `message` as text/html, then the connection ends: how Node refuses a WebSocket handshake.
-pub(crate) fn abort_upgrade(message: &'static str) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::new(Bytes::from_static(message.as_bytes())));
+pub(crate) fn abort_upgrade(message: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::new(Bytes::copy_from_slice(message.as_bytes())));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));

@@ -1,6 +1,7 @@
 //! Registry: session id → connection; drained at shutdown.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,8 +27,15 @@ impl Registry {
         }
     }
 
-    pub(crate) fn insert(&self, connection: &Arc<Connection>) {
-        self.connections.write().insert(connection.id().clone(), Arc::clone(connection));
+    /// Registers a connection; `false` if its id is taken.
+    pub(crate) fn insert(&self, connection: &Arc<Connection>) -> bool {
+        match self.connections.write().entry(connection.id().clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(connection));
+                true
+            }
+        }
     }
 
     pub(crate) fn remove(&self, id: &SessionId) {

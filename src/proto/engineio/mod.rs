@@ -23,12 +23,14 @@ mod open;
 mod packet;
 mod payload;
 mod query;
+mod revision;
 pub mod session;
 
 pub use open::OpenPacket;
 pub use packet::{Message, Packet, PacketError};
 pub use payload::{Payload, PayloadError};
 pub use query::EngineQuery;
+pub use revision::Revision;
 pub use session::{
     CloseReason, Loss, Overlap, PollMethod, ProbeId, SendError, Session, SessionConfig, SessionEvent,
     TransportKind, UpgradeRefused, Via,

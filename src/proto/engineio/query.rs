@@ -1,5 +1,7 @@
 //! EngineQuery: what the request target says (EIO, transport, sid, b64, j), read as Node reads it.
 
+use super::Revision;
+
 /// The parts of the query string that Engine.IO uses. Duplicate keys: the last wins; `+` is a space; percent
 /// escapes are decoded (invalid UTF-8 replaced), as WHATWG URLSearchParams does. Values stay as given: verification
 /// (order and error codes) is the engine's.
@@ -35,8 +37,8 @@ impl EngineQuery {
     }
 
     /// The protocol revision asked for: exactly `4` is 4, anything else (missing, too) is 3.
-    pub fn protocol(&self) -> u8 {
-        if self.eio.as_deref() == Some("4") { 4 } else { 3 }
+    pub fn revision(&self) -> Revision {
+        if self.eio.as_deref() == Some("4") { Revision::V4 } else { Revision::V3 }
     }
 }
 
@@ -86,10 +88,9 @@ mod tests {
 
     #[test]
     fn only_an_exact_4_is_revision_4() {
-        for (query, protocol) in
-            [("EIO=4", 4), ("EIO=04", 3), ("EIO=5", 3), ("EIO=", 3), ("", 3), ("eio=4", 3)]
-        {
-            assert_eq!(EngineQuery::parse(query).protocol(), protocol, "{query}");
+        assert_eq!(EngineQuery::parse("EIO=4").revision(), Revision::V4);
+        for query in ["EIO=04", "EIO=5", "EIO=", "", "eio=4"] {
+            assert_eq!(EngineQuery::parse(query).revision(), Revision::V3, "{query}");
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::proto::EncodedMessage;
 use crate::proto::encoded::Part;
 use crate::proto::engineio::{
-    CloseReason, Loss, Message, Packet, PollMethod, ProbeId, SendError, Session, SessionConfig, SessionEvent,
-    TransportKind, Via,
+    CloseReason, Loss, Message, Packet, PollMethod, ProbeId, Revision, SendError, Session, SessionConfig,
+    SessionEvent, TransportKind, Via,
 };
 
 /// Runs the operations that `data` spells: the first byte says on which transport the session opens and whether
@@ -207,7 +207,7 @@ impl World {
         let open = Arc::new(EncodedMessage::text("0{}"));
         World {
             now,
-            session: Session::new(now, transport, CONFIG, open),
+            session: Session::new(now, transport, Revision::V4, CONFIG, open),
             transport,
             get: Get::None,
             post_open: false,

@@ -1,8 +1,9 @@
-//! Heartbeat: a ping that is due, or a pong; never both.
+//! Heartbeat: one deadline, for a ping that is due, a pong, or the client's ping.
 
 use std::time::{Duration, Instant};
 
 use super::later;
+use crate::proto::engineio::{Packet, Revision};
 
 /// What the heartbeat wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,12 +11,12 @@ pub(super) enum Beat {
     Nothing,
     /// A ping is to be sent.
     Ping,
-    /// No pong came in time.
+    /// The peer did not show in time that it lives.
     Dead,
 }
 
-/// The server pings; "if it does not receive a pong packet back, it MUST consider that the connection is closed"
-/// (Engine.IO protocol, heartbeat).
+/// Revision 4: the server pings; "if it does not receive a pong packet back, it MUST consider that the connection is
+/// closed" (Engine.IO protocol, heartbeat). Revision 3: the client pings, and the server waits for that.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     interval: Duration,
@@ -26,45 +27,68 @@ pub(super) struct Heartbeat {
 
 #[derive(Clone, Copy, Debug)]
 enum Due {
+    /// Revision 4: when the server pings.
     Ping(Instant),
-    /// `refreshed`: another packet has moved it once already (Node since engine.io 6.6.12).
-    Pong {
-        at: Instant,
-        refreshed: bool,
-    },
+    /// Revision 4: when the pong is there at the latest. `refreshed`: another packet has moved it once already (Node
+    /// since engine.io 6.6.12).
+    Pong { at: Instant, refreshed: bool },
+    /// Revision 3: when the client has pinged at the latest.
+    ClientPing(Instant),
 }
 
 impl Heartbeat {
-    pub(super) fn new(now: Instant, interval: Duration, timeout: Duration) -> Heartbeat {
-        Heartbeat { interval, timeout, due: Due::Ping(later(now, interval)), paused: false }
+    pub(super) fn new(now: Instant, revision: Revision, interval: Duration, timeout: Duration) -> Heartbeat {
+        let mut heartbeat =
+            Heartbeat { interval, timeout, due: Due::Ping(later(now, interval)), paused: false };
+        if revision == Revision::V3 {
+            heartbeat.await_client(now);
+        }
+        heartbeat
     }
 
-    /// Any pong, asked for or not, restarts the interval.
-    pub(super) fn handle_pong(&mut self, now: Instant) {
-        self.due = Due::Ping(later(now, self.interval));
+    /// A ping came; `false` if the peer must not ping.
+    pub(super) fn handle_ping(&mut self, now: Instant) -> bool {
+        let expected = self.awaits_client();
+        if expected {
+            self.await_client(now);
+        }
+        expected
     }
 
-    /// A packet that is no pong shows that the peer lives: once per ping, its pong may take longer.
+    /// A pong came, asked for or not: it restarts the interval. `false` if the peer must not answer.
+    pub(super) fn handle_pong(&mut self, now: Instant) -> bool {
+        let expected = !self.awaits_client();
+        if expected {
+            self.due = Due::Ping(later(now, self.interval));
+        }
+        expected
+    }
+
+    /// Whether the peer may send this packet of the heartbeat.
+    pub(super) fn expects(&self, packet: &Packet) -> bool {
+        match packet {
+            Packet::Ping(_) => self.awaits_client(),
+            Packet::Pong(_) => !self.awaits_client(),
+            _ => false,
+        }
+    }
+
+    /// Another packet came.
     pub(super) fn handle_other(&mut self, now: Instant) {
         if let Due::Pong { refreshed: false, .. } = self.due {
             self.due = Due::Pong { at: later(now, self.timeout), refreshed: true };
         }
     }
 
-    /// A pong that is awaited may have been lost on the way from one transport to the other. Node stops waiting for
-    /// ever; here it may take the whole timeout again.
+    /// What is awaited may have been lost on the way from one transport to the other. Node stops waiting for ever;
+    /// here it may take the whole time again.
     pub(super) fn handle_upgrade(&mut self, now: Instant) {
-        if let Due::Pong { refreshed, .. } = self.due {
-            self.due = Due::Pong { at: later(now, self.timeout), refreshed };
-        }
+        self.await_again(now);
     }
 
     pub(super) fn handle_paused(&mut self, now: Instant, paused: bool) {
-        if self.paused
-            && !paused
-            && let Due::Pong { refreshed, .. } = self.due
-        {
-            self.due = Due::Pong { at: later(now, self.timeout), refreshed };
+        if self.paused && !paused {
+            self.await_again(now);
         }
         self.paused = paused;
     }
@@ -75,15 +99,31 @@ impl Heartbeat {
                 self.due = Due::Pong { at: later(now, self.timeout), refreshed: false };
                 Beat::Ping
             }
-            Due::Pong { at, .. } if at <= now && !self.paused => Beat::Dead,
-            Due::Ping(_) | Due::Pong { .. } => Beat::Nothing,
+            Due::Pong { at, .. } | Due::ClientPing(at) if at <= now && !self.paused => Beat::Dead,
+            Due::Ping(_) | Due::Pong { .. } | Due::ClientPing(_) => Beat::Nothing,
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.due {
             Due::Ping(at) => Some(at),
-            Due::Pong { at, .. } => (!self.paused).then_some(at),
+            Due::Pong { at, .. } | Due::ClientPing(at) => (!self.paused).then_some(at),
+        }
+    }
+
+    fn awaits_client(&self) -> bool {
+        matches!(self.due, Due::ClientPing(_))
+    }
+
+    fn await_client(&mut self, now: Instant) {
+        self.due = Due::ClientPing(later(now, self.interval.saturating_add(self.timeout)));
+    }
+
+    fn await_again(&mut self, now: Instant) {
+        match self.due {
+            Due::Ping(_) => {}
+            Due::Pong { refreshed, .. } => self.due = Due::Pong { at: later(now, self.timeout), refreshed },
+            Due::ClientPing(_) => self.await_client(now),
         }
     }
 }

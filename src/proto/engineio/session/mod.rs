@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Revision;
 use super::packet::{Message, Packet};
 use crate::proto::EncodedMessage;
 
@@ -24,9 +25,10 @@ pub use via::{Loss, Overlap, PollMethod, ProbeId, TransportKind, UpgradeRefused,
 /// The numbers a session needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
-    /// From the handshake, or the last pong, to the next ping. Node: 25 s.
+    /// From the handshake, or the last pong, to the next ping. Node: 25 s. (Revision 3: see `ping_timeout`.)
     pub ping_interval: Duration,
-    /// From a ping to the pong at the latest. Node: 20 s.
+    /// From a ping to the pong at the latest. Node: 20 s. Revision 3: from one ping of the client to the next, it may
+    /// take `ping_interval` and `ping_timeout` together.
     pub ping_timeout: Duration,
     /// From a probe's WebSocket to its `5` at the latest. Node: 10 s.
     pub upgrade_timeout: Duration,
@@ -35,7 +37,7 @@ pub struct SessionConfig {
     pub max_send_queue: usize,
 }
 
-/// One Engine.IO session (Engine.IO 4).
+/// One Engine.IO session, of either revision: they differ in who pings.
 ///
 /// ```text
 ///              handle_probe            `5` on the probe, with or without `2probe` before
@@ -106,6 +108,7 @@ impl Session {
     pub fn new(
         now: Instant,
         transport: TransportKind,
+        revision: Revision,
         config: SessionConfig,
         open: Arc<EncodedMessage>,
     ) -> Session {
@@ -116,7 +119,7 @@ impl Session {
             transport,
             state: State::Open,
             queue,
-            heartbeat: Heartbeat::new(now, config.ping_interval, config.ping_timeout),
+            heartbeat: Heartbeat::new(now, revision, config.ping_interval, config.ping_timeout),
             upgrade: Upgrade::new(config.upgrade_timeout),
             get: Get::None,
             post_open: false,
@@ -457,16 +460,21 @@ impl Session {
 
     /// What means the same on polling and on WebSocket.
     fn handle_usual(&mut self, now: Instant, packet: Packet) -> Option<Message> {
-        if let Packet::Pong(_) = packet {
-            self.heartbeat.handle_pong(now);
-            return None;
-        }
-        self.heartbeat.handle_other(now);
         match packet {
-            Packet::Message(message) => return Some(message),
-            // Only servers ping (Engine.IO protocol, heartbeat).
-            Packet::Ping(_) => self.fail(CloseReason::TransportError),
-            Packet::Close(_) | Packet::Noop(_) | Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade(_) => {}
+            Packet::Ping(_) if self.heartbeat.handle_ping(now) => {
+                // Within the bound of the queue: a client that pings and does not read is a slow peer.
+                let _ = self.send(EncodedMessage::pong());
+            }
+            Packet::Pong(_) if self.heartbeat.handle_pong(now) => {}
+            // "invalid heartbeat direction"
+            Packet::Ping(_) | Packet::Pong(_) => self.fail(CloseReason::TransportError),
+            Packet::Message(message) => {
+                self.heartbeat.handle_other(now);
+                return Some(message);
+            }
+            Packet::Close(_) | Packet::Noop(_) | Packet::Open(_) | Packet::Upgrade(_) => {
+                self.heartbeat.handle_other(now);
+            }
         }
         None
     }
@@ -475,7 +483,10 @@ impl Session {
     /// left polling.
     fn handle_late_polled(&mut self, now: Instant, packet: Packet) -> Option<Message> {
         match packet {
-            Packet::Message(_) | Packet::Pong(_) => self.handle_usual(now, packet),
+            Packet::Message(_) => self.handle_usual(now, packet),
+            Packet::Ping(_) | Packet::Pong(_) if self.heartbeat.expects(&packet) => {
+                self.handle_usual(now, packet)
+            }
             _ => None,
         }
     }

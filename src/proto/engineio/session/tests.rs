@@ -37,7 +37,21 @@ impl Pair {
         pair
     }
 
+    /// A client of revision 3, after its handshake.
+    fn revision_3(transport: TransportKind) -> Pair {
+        let mut pair = Pair::of(Revision::V3, transport, 1000);
+        match transport {
+            TransportKind::Polling => assert_eq!(pair.get(), "0{}"),
+            TransportKind::WebSocket => assert_eq!(pair.read(WS), "0{}"),
+        }
+        pair
+    }
+
     fn new(transport: TransportKind, max_send_queue: usize) -> Pair {
+        Pair::of(Revision::V4, transport, max_send_queue)
+    }
+
+    fn of(revision: Revision, transport: TransportKind, max_send_queue: usize) -> Pair {
         let config = SessionConfig {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
@@ -46,7 +60,7 @@ impl Pair {
         };
         let start = Instant::now();
         let open = Arc::new(EncodedMessage::text("0{}"));
-        Pair { start, now: start, session: Session::new(start, transport, config, open) }
+        Pair { start, now: start, session: Session::new(start, transport, revision, config, open) }
     }
 
     // The application
@@ -650,10 +664,85 @@ fn timeouts_beyond_the_clock_are_never() {
     let mut config = Pair::polling().session.config;
     (config.ping_interval, config.upgrade_timeout) = (Duration::MAX, Duration::MAX);
     let now = Instant::now();
-    let mut session = Session::new(now, TransportKind::Polling, config, message(""));
+    let mut session = Session::new(now, TransportKind::Polling, Revision::V4, config, message(""));
     session.handle_probe(now).unwrap();
     session.handle_timeout(now + Duration::from_secs(1_000_000));
     assert!(!session.is_closed() && session.probe().is_some());
+}
+
+// Revision 3
+
+#[test]
+fn a_client_of_revision_3_pings_and_is_answered_without_its_data() {
+    for transport in [TransportKind::Polling, TransportKind::WebSocket] {
+        let mut pair = Pair::revision_3(transport);
+        let via = if transport == TransportKind::Polling { POLL } else { WS };
+        assert_eq!(pair.say(via, "2probe"), [""; 0]);
+        let pong = if transport == TransportKind::Polling { pair.get() } else { pair.read(WS) };
+        assert_eq!(pong, "3");
+        pair.assert_open();
+    }
+}
+
+#[test]
+fn a_client_of_revision_3_that_does_not_ping_is_given_up_and_messages_do_not_help() {
+    let mut pair = Pair::revision_3(TransportKind::WebSocket);
+    pair.at(44_000);
+    pair.say(WS, "2");
+    assert_eq!(pair.read(WS), "3");
+    pair.at(60_000);
+    assert_eq!(pair.say(WS, "4a"), ["a"]);
+    pair.at(88_999);
+    pair.assert_open();
+    assert_eq!(pair.read(WS), "", "the server never pings");
+    pair.at(89_000);
+    pair.assert_closed(CloseReason::PingTimeout);
+}
+
+#[test]
+fn a_pong_of_a_client_of_revision_3_ends_the_session() {
+    for (transport, via) in [(TransportKind::Polling, POLL), (TransportKind::WebSocket, WS)] {
+        let mut pair = Pair::revision_3(transport);
+        pair.say(via, "3");
+        pair.assert_closed(CloseReason::TransportError);
+    }
+}
+
+#[test]
+fn a_silent_client_of_revision_3_is_given_up_after_an_upgrade_too() {
+    let mut pair = Pair::revision_3(TransportKind::Polling);
+    pair.at(40_000);
+    let probe = pair.probe();
+    pair.say(probe, "2probe");
+    assert_eq!(pair.read(probe), "3probe");
+    pair.say(probe, "5");
+    assert_eq!(pair.events(), [SessionEvent::Upgraded]);
+    pair.at(84_999);
+    pair.assert_open();
+    pair.at(85_000);
+    pair.assert_closed(CloseReason::PingTimeout);
+}
+
+#[test]
+fn a_client_of_revision_3_that_pings_and_does_not_read_is_a_slow_peer() {
+    let mut pair = Pair::revision_3(TransportKind::WebSocket);
+    for _ in 0..1000 {
+        pair.say(WS, "2");
+    }
+    pair.assert_closed(CloseReason::TransportError);
+}
+
+#[test]
+fn a_ping_in_a_body_that_began_before_the_upgrade_is_answered_by_websocket() {
+    let mut pair = Pair::revision_3(TransportKind::Polling);
+    pair.begin_post();
+    let probe = pair.probe();
+    pair.say(probe, "5");
+    assert_eq!(pair.events(), [SessionEvent::Upgraded]);
+    pair.say(POLL, "2");
+    pair.say(POLL, "3");
+    assert_eq!(pair.read(WS), "3");
+    pair.assert_open();
 }
 
 // Upgrade

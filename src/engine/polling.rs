@@ -1,0 +1,235 @@
+//! HTTP long-polling: GET waits for packets, POST brings them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Extensions, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::connection::{Connection, OpenRequest};
+use super::driver::Driver;
+use super::hooks::RequestHead;
+use super::{Engine, EngineHandler, Refusal, ResponseBody, now};
+use crate::proto::EncodedMessage;
+use crate::proto::engineio::{EngineQuery, PollMethod, TransportKind, Via};
+
+/// An answer, or why there is none.
+pub(crate) type Answer = Result<Response<ResponseBody>, Refusal>;
+
+impl<H: EngineHandler> Engine<H> {
+    /// Opens a session over polling; answers with its open packet.
+    pub(crate) async fn open_polling(
+        &self,
+        head: &RequestHead,
+        query: &EngineQuery,
+        extensions: Extensions,
+    ) -> Answer {
+        let connection = self.open(TransportKind::Polling, head, query, extensions).await?;
+        let mut messages = VecDeque::new();
+        {
+            let mut state = connection.state();
+            let session = &mut state.session;
+            // The handshake is the session's first GET: it cannot overlap, and finds the open packet.
+            if session.handle_request(now(), PollMethod::Get).is_ok() {
+                session.poll_transmit(now(), Via::Polling, &mut messages);
+                session.handle_request_end(now(), PollMethod::Get);
+            }
+            let bytes = messages.iter().map(|message| message.len()).sum();
+            session.handle_transmitted(now(), Via::Polling, bytes);
+        }
+        tokio::spawn(Driver::polling(Arc::clone(&self.shared), Arc::clone(&connection)));
+        // The handler knows of the session before the client does.
+        connection.settle().await;
+        Ok(self.packets_response(&connection, head, &messages, true))
+    }
+
+    pub(crate) async fn poll(&self, connection: &Arc<Connection>, head: &RequestHead) -> Answer {
+        let Some(request) = begin(connection, PollMethod::Get).await? else {
+            return Ok(status(StatusCode::BAD_REQUEST));
+        };
+        match request.packets().await {
+            Some(messages) => Ok(self.packets_response(connection, head, &messages, false)),
+            None => Err(unknown(connection)),
+        }
+    }
+
+    pub(crate) async fn post<B>(&self, connection: &Arc<Connection>, head: &RequestHead, body: B) -> Answer
+    where
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+    {
+        let Some(open) = begin(connection, PollMethod::Post).await? else {
+            return Ok(status(StatusCode::BAD_REQUEST));
+        };
+        if head.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/octet-stream") {
+            connection.change(|session| session.handle_invalid_request(now()));
+            drop(open);
+            return Ok(status(StatusCode::BAD_REQUEST));
+        }
+        let limit = self.shared.config.max_http_buffer_size;
+        let body = tokio::select! {
+            body = read_body(body, limit) => body,
+            () = open.closed() => return Ok(cut()),
+        };
+        match body {
+            Ok(body) => {
+                open.process(lossy_text(body)).await;
+                Ok(self.ok_response(head))
+            }
+            Err(BodyError::Lost) => Ok(cut()),
+            Err(BodyError::TooLarge(drain)) => {
+                open.end();
+                tokio::spawn(tokio::time::timeout(DRAIN_TIME, drain));
+                Ok(status(StatusCode::PAYLOAD_TOO_LARGE))
+            }
+        }
+    }
+
+    /// 200 with packets; `initial`: it is the answer to the handshake.
+    fn packets_response(
+        &self,
+        connection: &Connection,
+        head: &RequestHead,
+        messages: &VecDeque<Arc<EncodedMessage>>,
+        initial: bool,
+    ) -> Response<ResponseBody> {
+        let body = polling_body(messages);
+        let mut response = Response::new(ResponseBody::new(Bytes::from(body)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+        self.finish(response, head, initial)
+    }
+
+    /// 200 for a POST.
+    fn ok_response(&self, head: &RequestHead) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::new(Bytes::from_static(b"ok")));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        self.finish(response, head, false)
+    }
+
+    /// The headers that all answers with 200 have.
+    fn finish(
+        &self,
+        mut response: Response<ResponseBody>,
+        head: &RequestHead,
+        initial: bool,
+    ) -> Response<ResponseBody> {
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if is_old_explorer(head.headers()) {
+            headers.insert("x-xss-protection", HeaderValue::from_static("0"));
+        }
+        self.call_header_hooks(headers, head, initial);
+        response
+    }
+}
+
+fn unknown(connection: &Connection) -> Refusal {
+    Refusal::UnknownSession { sid: connection.id().expose().to_owned() }
+}
+
+/// Begins a GET or POST; `None` when it overlaps with another one.
+///
+/// When another one is open, its client may just have aborted it, on a TCP connection of its own: Node would have seen
+/// that first, so its host gets a moment to notice.
+async fn begin(connection: &Arc<Connection>, method: PollMethod) -> Result<Option<OpenRequest>, Refusal> {
+    for _ in 0..ABORT_NOTICE_STEPS {
+        if !connection.state().session.is_open_request(method) {
+            break;
+        }
+        tokio::time::sleep(ABORT_NOTICE).await;
+    }
+    if connection.is_closed() {
+        connection.settle().await;
+        return Err(unknown(connection));
+    }
+    Ok(connection.begin_request(method).ok())
+}
+
+/// Overlapping requests end the session anyway; up to 5 × 2 ms later does no harm.
+const ABORT_NOTICE: Duration = Duration::from_millis(2);
+const ABORT_NOTICE_STEPS: usize = 5;
+
+enum BodyError<F> {
+    /// The client went away.
+    Lost,
+    /// More than the limit; the future reads and drops the rest, within reason, so that the TCP connection can go
+    /// on.
+    TooLarge(F),
+}
+
+/// Reads a body of at most `limit` bytes.
+async fn read_body<B>(mut body: B, limit: usize) -> Result<Bytes, BodyError<impl Future<Output = ()>>>
+where
+    B: Body + Unpin,
+{
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(BodyError::Lost) };
+        let Ok(mut data) = frame.into_data() else { continue };
+        if bytes.len() + data.remaining() > limit {
+            drop((bytes, data));
+            return Err(BodyError::TooLarge(drain(body)));
+        }
+        bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    Ok(bytes.freeze())
+}
+
+/// A body as text; invalid UTF-8 becomes U+FFFD.
+fn lossy_text(bytes: Bytes) -> ByteString {
+    let lossy = |_| ByteString::from(String::from_utf8_lossy(&bytes).into_owned());
+    ByteString::try_from(bytes.clone()).unwrap_or_else(lossy)
+}
+
+async fn drain<B: Body + Unpin>(mut body: B) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Buf::remaining);
+        if bytes > DRAIN_BYTES {
+            break;
+        }
+    }
+}
+
+/// A client that announced too much may send so much more before its TCP connection is cut.
+const DRAIN_BYTES: usize = 64 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// The browsers to which Node sends `X-XSS-Protection: 0`.
+fn is_old_explorer(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+    let contains = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
+    contains(b";MSIE") || contains(b"Trident/")
+}
+
+fn polling_body(messages: &VecDeque<Arc<EncodedMessage>>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(messages.iter().map(|message| message.len()).sum());
+    for message in messages {
+        message.append_polling4(&mut body);
+    }
+    body
+}
+
+pub(crate) fn status(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// In the extensions of an answer: Node would cut the TCP connection without an answer here. A host that can do so
+/// should ([`Engine::listen`] does); the others send the answer, a 400 with `Connection: close`.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut;
+
+pub(crate) fn cut() -> Response<ResponseBody> {
+    let mut response = status(StatusCode::BAD_REQUEST);
+    response.extensions_mut().insert(Cut);
+    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
