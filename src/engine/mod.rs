@@ -40,7 +40,7 @@ pub use polling::Cut;
 pub use refusal::Refusal;
 pub use service::PeerInfo;
 
-pub use crate::proto::engineio::{CloseReason, Message, SendError, TransportKind};
+pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, TransportKind};
 pub(crate) use connection::random_id;
 
 use crate::proto::EncodedMessage;

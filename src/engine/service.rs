@@ -284,7 +284,9 @@ fn merge(into: &mut HeaderMap, mut headers: HeaderMap) {
     for name in [SET_COOKIE, VARY] {
         let Entry::Occupied(entry) = headers.entry(&name) else { continue };
         let (name, values) = entry.remove_entry_mult();
-        values.for_each(|value| drop(into.append(name.clone(), value)));
+        for value in values {
+            into.append(&name, value);
+        }
     }
     into.extend(headers);
 }

@@ -16,6 +16,7 @@ use super::event::Event;
 use super::handler::Middleware;
 use super::handshake::Handshake;
 use super::hub::Hub;
+use super::legacy;
 use super::namespace::Namespace;
 use super::peer::{Peer, Route};
 use super::socket::Socket;
@@ -54,6 +55,9 @@ impl Client {
             joining: Vec::new(),
             paused: false,
         };
+        if legacy::is_legacy(connection) {
+            client.handle_connect(hub, &Packet::new(PacketKind::Connect, "/"), cx);
+        }
         client.poll(cx);
         client
     }
@@ -64,6 +68,9 @@ impl Client {
             Message::Binary(data) => self.decoder.binary(data),
         };
         match decoded {
+            Ok(Some(packet)) if legacy::is_legacy(self.peer.connection()) => {
+                self.handle_packet(hub, legacy::normalize(packet), cx);
+            }
             Ok(Some(packet)) => self.handle_packet(hub, packet, cx),
             Ok(None) => {}
             Err(error) => self.handle_undecodable(&error),
@@ -130,13 +137,18 @@ impl Client {
 
     fn handle_connect(&mut self, hub: &Hub, packet: &Packet, cx: &mut Context<'_>) {
         let Some(namespace) = hub.namespace(&packet.namespace) else {
-            return self.refuse(&packet.namespace, &ConnectError::new("Invalid namespace"));
+            return self.send(&ConnectError::new("Invalid namespace").to_packet(&packet.namespace));
         };
         if self.peer.joined_count() + self.joining.len() >= hub.shared().config.max_namespaces_per_connection
         {
             self.peer.counters().namespaces_refused.increment();
             warn_limited!(self.peer.counters(), "a connection may not join more namespaces");
-            return self.refuse(&packet.namespace, &ConnectError::new("Too many namespaces"));
+            return self.send(&ConnectError::new("Too many namespaces").to_packet(&packet.namespace));
+        }
+        // The second socket would have the id of the first.
+        let is_joining = |joining: &Joining| joining.socket.is_in(&packet.namespace);
+        if legacy::is_legacy(self.peer.connection()) && self.joining.iter().any(is_joining) {
+            return self.handle_violation(packet.kind);
         }
         let socket = self.new_socket(namespace.clone(), packet);
         let middlewares = namespace.middlewares();
@@ -186,8 +198,17 @@ impl Client {
         }
     }
 
+    /// What a middleware said.
     fn refuse(&self, namespace: &str, error: &ConnectError) {
-        self.peer.send(Arc::new(error.to_packet(namespace).encode()));
+        self.send(&if legacy::is_legacy(self.peer.connection()) {
+            legacy::connect_error(error, namespace)
+        } else {
+            error.to_packet(namespace)
+        });
+    }
+
+    fn send(&self, packet: &Packet) {
+        self.peer.send(Arc::new(packet.encode()));
     }
 
     /// The packet is whole, but came at the wrong time.

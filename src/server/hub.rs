@@ -13,14 +13,18 @@ use super::config::ServerConfig;
 use super::data::TypeMap;
 use super::namespace::Namespace;
 use super::stats::Counters;
-use crate::engine::{CloseReason, Connection, EngineHandler, Message};
+use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
 use crate::sync::RwLock;
 
 /// Serves the connections of an engine: the part of a [`Server`](super::Server) that the engine holds.
 pub struct Hub {
     shared: Arc<Shared>,
     namespaces: RwLock<HashMap<ByteString, Namespace>>,
+    on_refusal: Option<Box<RefusalObserver>>,
 }
+
+/// What the application wants to know of refused requests.
+pub(crate) type RefusalObserver = dyn Fn(&Refusal, &RequestHead) + Send + Sync;
 
 /// What all namespaces share.
 #[derive(Debug)]
@@ -42,8 +46,8 @@ impl Shared {
 }
 
 impl Hub {
-    pub(crate) fn new(shared: Shared) -> Hub {
-        Hub { shared: Arc::new(shared), namespaces: RwLock::default() }
+    pub(crate) fn new(shared: Shared, on_refusal: Option<Box<RefusalObserver>>) -> Hub {
+        Hub { shared: Arc::new(shared), namespaces: RwLock::default(), on_refusal }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -99,6 +103,14 @@ impl EngineHandler for Hub {
 
     fn on_close(&self, client: Client, reason: CloseReason) {
         client.handle_close(reason);
+    }
+
+    fn on_refusal(&self, refusal: &Refusal, request: &RequestHead) {
+        self.shared.counters.refusals.increment();
+        tracing::debug!(code = refusal.code(), "a request was refused");
+        if let Some(observe) = &self.on_refusal {
+            observe(refusal, request);
+        }
     }
 }
 

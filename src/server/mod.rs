@@ -25,6 +25,7 @@ mod event;
 mod handler;
 mod handshake;
 mod hub;
+mod legacy;
 mod namespace;
 mod peer;
 mod rooms;
@@ -37,6 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::Serialize;
 
 pub use ack::{AckError, AckFuture};
@@ -59,9 +61,9 @@ pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
 use data::TypeMap;
-use hub::Shared;
+use hub::{RefusalObserver, Shared};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead};
 
 /// A Socket.IO server, Node's `io`. Cheap to clone; all clones are the same server.
 ///
@@ -162,6 +164,11 @@ impl Server {
         self.inner.main.except(rooms)
     }
 
+    /// Gives the number of connections, Node's `io.engine.clientsCount`. One that has joined no namespace counts, too.
+    pub fn clients_count(&self) -> usize {
+        self.inner.engine.clients_count()
+    }
+
     /// Gives what was counted so far.
     pub fn stats(&self) -> Stats {
         self.inner.hub.shared().counters.snapshot()
@@ -205,11 +212,18 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// let io = ferrio::Server::builder().max_http_buffer_size(10_000).build()?;
 /// # Ok::<_, ferrio::ConfigError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[must_use = "`build` makes the server"]
 pub struct ServerBuilder {
     config: ServerConfig,
     state: TypeMap,
+    on_refusal: Option<Box<RefusalObserver>>,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl ServerBuilder {
@@ -264,6 +278,112 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets whether the path ends with a slash. Default: true. With false every path that begins with the one that is
+    /// set is served; for clients set up with `addTrailingSlash: false`.
+    pub fn add_trailing_slash(mut self, add: bool) -> ServerBuilder {
+        self.config.engine.add_trailing_slash = add;
+        self
+    }
+
+    /// Sets whether clients of Socket.IO 1.x and 2.x (Engine.IO 3) are served, too. Default: false, as on Node.
+    ///
+    /// For these clients a socket's public id is the id of their session, a credential: their protocol has it so. An
+    /// application that shows ids to others lets them speak for such a client.
+    pub fn allow_eio3(mut self, allow: bool) -> ServerBuilder {
+        self.config.engine.allow_eio3 = allow;
+        self
+    }
+
+    /// Sets who may connect: asked once per client, with its first request, before any namespace is joined. Default:
+    /// everybody. A refusal is answered 403 (400 to a WebSocket), and the client's `connect_error` has no message of
+    /// the application; a middleware ([`Server::use_`]) can say more.
+    ///
+    /// # Example: one origin
+    /// ```
+    /// use ferrio::engine::{Forbidden, RequestHead};
+    ///
+    /// let io = ferrio::Server::builder()
+    ///     .allow_request(async |request: RequestHead| match request.headers().get("origin") {
+    ///         Some(origin) if origin == "https://example.com" => Ok(()),
+    ///         _ => Err(Forbidden::default()),
+    ///     })
+    ///     .build()?;
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn allow_request<F, Fut>(mut self, allow: F) -> ServerBuilder
+    where
+        F: Fn(RequestHead) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Forbidden>> + Send + 'static,
+    {
+        self.config.engine.allow_request = Some(Hook::new(allow));
+        self
+    }
+
+    /// Sets how session ids are made. Default: 20 random characters. For load balancers that route by the id; it is a
+    /// credential, so it has to be unguessable. An error, an empty id or one that is taken is answered 400.
+    pub fn generate_id<F, Fut>(mut self, generate: F) -> ServerBuilder
+    where
+        F: Fn(RequestHead) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, HookError>> + Send + 'static,
+    {
+        self.config.engine.generate_id = Some(Hook::new(generate));
+        self
+    }
+
+    /// Adds a middleware that sees every HTTP request, WebSocket handshakes included, before it is verified: Node's
+    /// `io.engine.use`. In order of addition. See [`Next`](crate::engine::Next) for what it can do; an error is
+    /// answered 400. Ordinary tower layers around the service work as well.
+    ///
+    /// # Example: a header on every answer
+    /// ```
+    /// use ferrio::engine::{Next, RequestHead};
+    /// use http::{HeaderName, HeaderValue};
+    ///
+    /// let io = ferrio::Server::builder()
+    ///     .engine_middleware(async |_: RequestHead| {
+    ///         Ok(Next::with_header(HeaderName::from_static("x-served-by"), HeaderValue::from_static("ferrio")))
+    ///     })
+    ///     .build()?;
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn engine_middleware<F, Fut>(mut self, middleware: F) -> ServerBuilder
+    where
+        F: Fn(RequestHead) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Next, HookError>> + Send + 'static,
+    {
+        self.config.engine.middlewares.push(Hook::new(middleware));
+        self
+    }
+
+    /// Sets what changes the headers of the first answer to each client, the 101 of a WebSocket included: Node's
+    /// `initial_headers` event. `append` a `Set-Cookie`, so that others stay.
+    pub fn initial_headers(
+        mut self,
+        change: impl Fn(&mut HeaderMap, &RequestHead) + Send + Sync + 'static,
+    ) -> ServerBuilder {
+        self.config.engine.initial_headers = Some(HeadersHook::new(change));
+        self
+    }
+
+    /// Sets what changes the headers of every answer to a poll or POST and of every 101: Node's `headers` event.
+    pub fn headers(
+        mut self,
+        change: impl Fn(&mut HeaderMap, &RequestHead) + Send + Sync + 'static,
+    ) -> ServerBuilder {
+        self.config.engine.headers = Some(HeadersHook::new(change));
+        self
+    }
+
+    /// Sets what is told of requests that were refused, with Node's code, message and context: its `connection_error`
+    /// event. For logs and metrics; it must not block.
+    pub fn on_connection_error(
+        mut self,
+        observe: impl Fn(&Refusal, &RequestHead) + Send + Sync + 'static,
+    ) -> ServerBuilder {
+        self.on_refusal = Some(Box::new(observe));
+        self
+    }
+
     /// Sets how many bytes may wait for a client that does not read, before its connection is closed (`transport error`).
     /// Default: 16 MiB. A message larger than this is accepted while nothing else waits.
     pub fn max_send_queue(mut self, bytes: usize) -> ServerBuilder {
@@ -304,7 +424,7 @@ impl ServerBuilder {
     pub fn build(self) -> Result<Server, ConfigError> {
         self.config.validate()?;
         let engine_config = self.config.engine.clone();
-        let hub = Arc::new(Hub::new(Shared::new(self.config, self.state)));
+        let hub = Arc::new(Hub::new(Shared::new(self.config, self.state), self.on_refusal));
         let engine = Engine::new(engine_config, Arc::clone(&hub))?;
         let main = hub.of("/");
         Ok(Server { inner: Arc::new(Inner { engine, hub, main }) })

@@ -14,6 +14,7 @@ use futures_util::task::AtomicWaker;
 
 use super::disconnect::DisconnectReason;
 use super::hub::Shared;
+use super::legacy;
 use super::rooms::Room;
 use super::socket::Socket;
 use super::stats::Counters;
@@ -255,12 +256,16 @@ impl Drop for WaitingHandler {
     }
 }
 
-/// The answer to a CONNECT: `40{"sid":"…"}`.
+/// The answer to a CONNECT: `40{"sid":"…"}`, or `40` alone for a client that knows its id.
 fn welcome(socket: &Socket) -> Arc<EncodedMessage> {
     #[derive(serde::Serialize)]
     struct Welcome<'a> {
         sid: &'a str,
     }
+    let packet = Packet::new(PacketKind::Connect, socket.home().name());
+    if legacy::is_legacy(socket.conn()) {
+        return Arc::new(packet.encode());
+    }
     let data = Payload::value(&Welcome { sid: socket.id().as_str() }).expect("a text has a JSON form");
-    Arc::new(Packet::new(PacketKind::Connect, socket.home().name()).with_data(data).encode())
+    Arc::new(packet.with_data(data).encode())
 }

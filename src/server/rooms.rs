@@ -412,7 +412,7 @@ mod tests {
     use super::*;
 
     fn id(number: u8) -> SocketId {
-        SocketId::from_text(&format!("socket-{number}"))
+        SocketId::new(&format!("socket-{number}"))
     }
 
     fn room(number: u8) -> Room {

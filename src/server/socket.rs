@@ -21,6 +21,7 @@ use super::handler::{
     DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers, warn_if_reserved,
 };
 use super::handshake::Handshake;
+use super::legacy;
 use super::namespace::Namespace;
 use super::peer::Peer;
 use super::rooms::{IntoRooms, Room};
@@ -32,6 +33,9 @@ pub use crate::proto::socketio::EncodeError as EmitError;
 
 /// The public id of a socket: 20 characters of `A-Za-z0-9_-`, another one in each namespace. It is also the name of a
 /// room in which only this socket is.
+///
+/// Clients of Engine.IO 3 are the exception: theirs is the id of their session, a credential
+/// ([`ServerBuilder::allow_eio3`](super::ServerBuilder::allow_eio3)).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(Arc<str>);
 
@@ -40,8 +44,7 @@ impl SocketId {
         SocketId(random_id().into())
     }
 
-    #[cfg(test)]
-    pub(crate) fn from_text(text: &str) -> SocketId {
+    pub(crate) fn new(text: &str) -> SocketId {
         SocketId(text.into())
     }
 
@@ -108,14 +111,13 @@ pub(crate) struct Extras {
 
 impl Socket {
     pub(crate) fn new(namespace: Namespace, peer: Arc<Peer>, handshake: Handshake) -> Socket {
-        let inner = Inner {
-            id: SocketId::random(),
-            namespace,
-            peer,
-            handshake,
-            stage: AtomicU8::new(JOINING),
-            extras: Mutex::new(None),
+        let id = if legacy::is_legacy(peer.connection()) {
+            legacy::socket_id(peer.connection(), namespace.name())
+        } else {
+            SocketId::random()
         };
+        let inner =
+            Inner { id, namespace, peer, handshake, stage: AtomicU8::new(JOINING), extras: Mutex::new(None) };
         Socket { inner: Arc::new(inner) }
     }
 

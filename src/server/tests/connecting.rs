@@ -128,7 +128,7 @@ async fn an_event_while_a_middleware_waits_closes_the_connection() {
     assert_eq!(client.poll().await, "6|1");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(log.take(), [""; 0]);
-    assert_eq!(io.of("/").rooms().read().rooms_of(&SocketId::from_text("none")).count(), 0);
+    assert_eq!(io.of("/").rooms().read().rooms_of(&SocketId::new("none")).count(), 0);
     assert_eq!(io.stats().protocol_violations, 1);
 }
 
