@@ -103,7 +103,8 @@ export class EngineApp extends App {
     const controlPort = await freePort();
     const env = { OPTIONS: JSON.stringify(options), HOOKS: JSON.stringify(hooks), CONTROL_PORT: String(controlPort) };
     const process = await ServerProcess.start(settings.engineServer, env);
-    const app = new EngineApp(process.port, "/engine.io/", process);
+    const path = (options.path ?? "/engine.io").replace(/\/?$/, "/");
+    const app = new EngineApp(process.port, path, process);
     app.controlPort = controlPort;
     return app;
   }
