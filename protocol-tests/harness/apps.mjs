@@ -91,19 +91,20 @@ export class EngineApp extends App {
   static #apps = new Map();
   #log = [];
 
-  static async get(options, own) {
-    const key = own ? Symbol("own") : JSON.stringify(options);
-    const app = await shared(EngineApp.#apps, key, () => EngineApp.start(options));
+  static async get(configuration, own) {
+    const key = own ? Symbol("own") : JSON.stringify(configuration);
+    const app = await shared(EngineApp.#apps, key, () => EngineApp.start(configuration));
     if (!app.process.exit) return app;
     EngineApp.#apps.delete(key); // it ended: that failed the test before, not the next one
-    return EngineApp.get(options, own);
+    return EngineApp.get(configuration, own);
   }
 
-  static async start(options) {
+  static async start({ options = {}, hooks = {} }) {
     const controlPort = await freePort();
-    const env = { OPTIONS: JSON.stringify(options), CONTROL_PORT: String(controlPort) };
+    const env = { OPTIONS: JSON.stringify(options), HOOKS: JSON.stringify(hooks), CONTROL_PORT: String(controlPort) };
     const process = await ServerProcess.start(settings.engineServer, env);
-    const app = new EngineApp(process.port, "/engine.io/", process);
+    const path = (options.path ?? "/engine.io").replace(/\/?$/, "/");
+    const app = new EngineApp(process.port, path, process);
     app.controlPort = controlPort;
     return app;
   }

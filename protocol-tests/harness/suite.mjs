@@ -5,7 +5,7 @@ import { after, test } from "node:test";
 import { BenchApp, EngineApp, SocketioApp } from "./apps.mjs";
 import { settings } from "./settings.mjs";
 import { Client } from "./socketio_client.mjs";
-import { TOPICS, topicsOfEnvironment, topicsOfOptions } from "./topics.mjs";
+import { TOPICS, topicsOfEnvironment, topicsOfHooks, topicsOfOptions } from "./topics.mjs";
 
 const TEST_TIMEOUT_MS = 60_000;
 const filter = settings.filter && new RegExp(settings.filter, "i");
@@ -31,14 +31,14 @@ export function socketioTest(name, declared, body) {
   });
 }
 
-// declared: {options: Engine.IO options, requires: [topics], ownServer: true when the test ruins its server}
+// declared: {options: Engine.IO options, hooks: as in HOOKS, requires: [topics], ownServer: true when the test ruins its server}
 export function engineTest(name, declared, body) {
   if (typeof declared === "function") return engineTest(name, {}, declared);
-  const { options = {}, requires = [], ownServer = false } = declared;
-  const needs = [...requires, ...topicsOfOptions(options)];
+  const { options = {}, hooks = {}, requires = [], ownServer = false } = declared;
+  const needs = [...requires, ...topicsOfOptions(options), ...topicsOfHooks(hooks)];
   if (!settings.engineServer) needs.push("engine app");
   register(name, needs, async (t) => {
-    const app = await EngineApp.get(options, ownServer);
+    const app = await EngineApp.get({ options, hooks }, ownServer);
     try {
       await body(app, t);
     } finally {

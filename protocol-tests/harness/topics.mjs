@@ -1,17 +1,24 @@
 // The topics a test can require; `--without` leaves them out by these names.
 
 export const TOPICS = {
+  "add-trailing-slash": "the `addTrailingSlash` option",
+  "allow-request": "the `allowRequest` option",
   cookie: "the `cookie` option",
   control: "the control namespace `/ctl` (contract 1.3)",
   cors: "cross-origin headers: the `cors` option",
   deflate: "WebSocket compression: the `perMessageDeflate` option",
   "dynamic-namespaces": "namespaces `/dyn-` + digits",
+  "engine-middlewares": "middlewares of the engine, `engine.use`",
   eio3: "Engine.IO protocol 3: `EIO3=1`, the `allowEIO3` option",
+  "generate-id": "`engine.generateId`",
+  "headers-events": "the engine's events `initial_headers` and `headers`",
   "http-compression": "compressed poll responses",
+  "initial-packet": "the `initialPacket` option",
   jsonp: "JSONP polling (`j` in the query)",
   msgpack: "the MessagePack parser: `PARSER=msgpack`",
   recovery: "connection state recovery: `RECOVERY=1`",
   static: "the client's files served below the path",
+  "upgrade-events": "the session's events `upgrading` and `upgrade`",
 };
 
 // Not topics of the protocol, but what the run was given; reported like topics.
@@ -31,11 +38,23 @@ export function topicsOfOptions(options = {}) {
   if (options.cookie) topics.push("cookie");
   if (options.perMessageDeflate) topics.push("deflate");
   if (options.httpCompression !== undefined) topics.push("http-compression");
+  if (options.addTrailingSlash !== undefined) topics.push("add-trailing-slash");
+  if (options.initialPacket !== undefined) topics.push("initial-packet");
+  return topics;
+}
+
+export function topicsOfHooks(hooks = {}) {
+  const topics = [];
+  if (hooks.allowRequest !== undefined) topics.push("allow-request");
+  if (hooks.generateId) topics.push("generate-id");
+  if (hooks.initialHeaders || hooks.headers || hooks.log?.includes("headers")) topics.push("headers-events");
+  if (hooks.middlewares) topics.push("engine-middlewares");
+  if (hooks.log?.includes("upgrades")) topics.push("upgrade-events");
   return topics;
 }
 
 export function topicsOfEnvironment(env = {}) {
-  const topics = topicsOfOptions(JSON.parse(env.OPTIONS ?? "{}"));
+  const topics = [...topicsOfOptions(JSON.parse(env.OPTIONS ?? "{}")), ...topicsOfHooks(JSON.parse(env.HOOKS ?? "{}"))];
   if (env.EIO3 === "1") topics.push("eio3");
   if (env.PARSER === "msgpack") topics.push("msgpack");
   if (env.RECOVERY === "1") topics.push("recovery");

@@ -5,6 +5,7 @@ import { Server } from "socket.io";
 import { serveCaptures } from "./captures_app.mjs";
 import { serveControl } from "./control_namespace.mjs";
 import { refuse, serverOptions } from "./environment.mjs";
+import { hookInto, hookIntoNamespaces, hookOptions } from "./hooks.mjs";
 
 refuse(["ADAPTER", ["none"]], ["PARSER", ["msgpack", "default"]], ["APP", ["conformance", "captures"]]);
 
@@ -16,7 +17,8 @@ const http = createServer((request, response) => {
   else response.writeHead(404).end();
 });
 const captures = process.env.APP === "captures";
-const io = new Server(http, serverOptions(captures ? { cors: undefined } : undefined));
+const io = new Server(http, { ...serverOptions(captures ? { cors: undefined } : undefined), ...hookOptions() });
+hookInto(io.engine);
 
 if (captures) {
   serveCaptures(io);
@@ -24,6 +26,7 @@ if (captures) {
   const notes = [];
   for (const name of ["/", "/chat", /^\/dyn-[0-9]+$/, "/auth"]) io.of(name).on("connection", welcome);
   io.of("/auth").use(requireToken);
+  hookIntoNamespaces(io);
   for (const name of ["/", "/chat"]) listenToOtherNodes(io.of(name), notes);
   serveControl(io, { nodeName, notes });
 }

@@ -3,12 +3,15 @@
 import { createServer } from "node:http";
 import { Server } from "engine.io";
 import { engineOptions } from "./environment.mjs";
+import { hookInto, hookOptions } from "./hooks.mjs";
 
 const http = createServer((_request, response) => response.writeHead(404).end());
-const engine = new Server(engineOptions());
-engine.attach(http, { path: "/engine.io" });
+const options = engineOptions();
+const engine = new Server({ ...options, ...hookOptions() });
+engine.attach(http, { path: "/engine.io", ...options });
 
-let log = [];
+const log = [];
+hookInto(engine, log);
 engine.on("connection_error", ({ code, message, context }) => log.push({ connection_error: { code, message, context } }));
 engine.on("connection", (socket) => {
   socket.on("message", (data) => log.push({ message: toJson(data) }));
@@ -38,7 +41,7 @@ process.on("SIGTERM", () => process.exit(0));
 function act(commands, response) {
   const [first] = Object.values(engine.clients);
   for (const command of commands) {
-    if ("send" in command) first?.send(fromJson(command.send));
+    if ("send" in command) first?.send(fromJson(command.send), { compress: command.compress ?? true });
     if (command.close) first?.close();
     if (command.engine_close) engine.close();
   }

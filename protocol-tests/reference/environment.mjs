@@ -5,7 +5,12 @@ import msgpackParser from "socket.io-msgpack-parser";
 const ANY_ORIGIN_WITH_CREDENTIALS = { origin: true, credentials: true };
 
 export function engineOptions() {
-  return withoutFalseCors(JSON.parse(process.env.OPTIONS ?? "{}"));
+  return withoutFalseCors(JSON.parse(process.env.OPTIONS ?? "{}", revivePattern));
+}
+
+// JSON has no regular expressions: {"$regex": "…"} stands for one.
+function revivePattern(_key, value) {
+  return typeof value?.$regex === "string" ? new RegExp(value.$regex) : value;
 }
 
 export function serverOptions({ cors } = { cors: ANY_ORIGIN_WITH_CREDENTIALS }) {

@@ -32,7 +32,7 @@ export async function replay(scenario) {
 
 // One process per set of options. What is done to "the first session" gets a server that never had another.
 function appFor(scenario) {
-  if (scenario.server === "eio") return EngineApp.get(scenario.options, needsOwnServer(scenario));
+  if (scenario.server === "eio") return EngineApp.get({ options: scenario.options }, needsOwnServer(scenario));
   const env = { APP: "captures" };
   if (Object.keys(scenario.options).length > 0) env.OPTIONS = JSON.stringify(scenario.options);
   return SocketioApp.get(env);
