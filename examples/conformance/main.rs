@@ -7,6 +7,7 @@ mod contract;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 
+use ferrio::engine::EngineConfig;
 use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket, Value};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -211,7 +213,7 @@ fn serve_captures(io: &Server) {
 /// Settings that come with later versions stop the start, by name.
 fn refuse_unsupported() -> Result<(), String> {
     let unsupported: [(&str, &[&str]); 7] = [
-        ("EIO3", &["0"]),
+        ("EIO3", &["0", "1"]),
         ("PARSER", &["default"]),
         ("ADAPTER", &["none"]),
         ("RECOVERY", &["0"]),
@@ -231,39 +233,38 @@ fn refuse_unsupported() -> Result<(), String> {
 
 fn build() -> Result<Server, String> {
     refuse_unsupported()?;
-    let mut options = contract::EngineOptions {
-        ping_interval: contract::milliseconds("PING_INTERVAL")?,
-        ping_timeout: contract::milliseconds("PING_TIMEOUT")?,
-        upgrade_timeout: contract::milliseconds("UPGRADE_TIMEOUT")?,
-        connect_timeout: contract::milliseconds("CONNECT_TIMEOUT")?,
-        max_http_buffer_size: contract::number("MAX_PAYLOAD")?,
-        ..Default::default()
-    };
-    options.read(&contract::options()?)?;
-    let mut builder =
-        Server::builder().state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
-    if let Some(interval) = options.ping_interval {
-        builder = builder.ping_interval(interval);
+    let mut config = EngineConfig::default();
+    config.path = "/socket.io".to_owned();
+    config.allow_eio3 = contract::variable("EIO3").as_deref() == Some("1");
+    for (name, option) in [
+        ("PING_INTERVAL", &mut config.ping_interval),
+        ("PING_TIMEOUT", &mut config.ping_timeout),
+        ("UPGRADE_TIMEOUT", &mut config.upgrade_timeout),
+    ] {
+        *option = contract::milliseconds(name)?.unwrap_or(*option);
     }
-    if let Some(timeout) = options.ping_timeout {
-        builder = builder.ping_timeout(timeout);
-    }
-    if let Some(timeout) = options.upgrade_timeout {
-        builder = builder.upgrade_timeout(timeout);
-    }
-    if let Some(timeout) = options.connect_timeout {
+    config.max_http_buffer_size = contract::number("MAX_PAYLOAD")?.unwrap_or(config.max_http_buffer_size);
+    let connect_timeout = contract::read_options(&mut config)?.or(contract::milliseconds("CONNECT_TIMEOUT")?);
+    let nowhere: contract::Log = Arc::new(drop);
+    let hooks = contract::Hooks::read(&mut config, &nowhere)?;
+    let mut builder = Server::builder()
+        .engine(config)
+        .state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
+    if let Some(timeout) = connect_timeout {
         builder = builder.connect_timeout(timeout);
     }
-    if let Some(bytes) = options.max_http_buffer_size {
-        builder = builder.max_http_buffer_size(bytes);
+    let io = builder.build().map_err(|error| error.to_string())?;
+    for (namespace, message, data) in hooks.refuse {
+        let mut error = ConnectError::new(message);
+        if let Some(data) = data {
+            error = error.with_data(&data);
+        }
+        io.of(&namespace).use_(move |_socket: Socket| {
+            let error = error.clone();
+            async move { Err::<(), _>(error) }
+        });
     }
-    if let Some(transports) = options.transports {
-        builder = builder.transports(transports);
-    }
-    if let Some(allow) = options.allow_upgrades {
-        builder = builder.allow_upgrades(allow);
-    }
-    builder.build().map_err(|error| error.to_string())
+    Ok(io)
 }
 
 async fn run() -> Result<(), String> {

@@ -23,9 +23,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// Remembers what happens, for `GET /events`.
-#[derive(Default)]
 struct Recorder {
-    log: Mutex<Log>,
+    log: Arc<Mutex<Log>>,
+    log_upgrades: bool,
+}
+
+fn record(log: &Mutex<Log>, event: Value) {
+    log.lock().unwrap_or_else(PoisonError::into_inner).events.push(event);
 }
 
 #[derive(Default)]
@@ -40,7 +44,7 @@ impl Recorder {
     }
 
     fn record(&self, event: Value) {
-        self.log(|log| log.events.push(event));
+        record(&self.log, event);
     }
 }
 
@@ -65,6 +69,18 @@ impl EngineHandler for Recorder {
             log.sessions.retain(|connection| !Arc::ptr_eq(connection, &client));
             log.events.push(json!({ "close": reason.to_string() }));
         });
+    }
+
+    fn on_upgrading(&self, _client: &mut Arc<Connection>) {
+        if self.log_upgrades {
+            self.record(json!({ "upgrading": "websocket" }));
+        }
+    }
+
+    fn on_upgrade(&self, client: &mut Arc<Connection>) {
+        if self.log_upgrades {
+            self.record(json!({ "upgrade": client.transport().as_str() }));
+        }
     }
 
     fn on_refusal(&self, refusal: &Refusal, _request: &RequestHead) {
@@ -97,12 +113,12 @@ async fn act(State(app): State<App>, Json(commands): Json<Vec<Value>>) -> (Statu
             continue;
         }
         let Some(session) = &session else { return (StatusCode::CONFLICT, "no session is open".to_owned()) };
+        let compress = command.get("compress") != Some(&Value::Bool(false));
+        let send = |message: EncodedMessage| session.send(Arc::new(message.with_compress(compress)));
         let sent = match (command.get("send"), command.get("close")) {
-            (Some(Value::String(text)), _) => {
-                session.send(Arc::new(EncodedMessage::text(&format!("4{text}"))))
-            }
+            (Some(Value::String(text)), _) => send(EncodedMessage::text(&format!("4{text}"))),
             (Some(data), _) => match data.get("$hex").and_then(Value::as_str).and_then(unhex) {
-                Some(bytes) => session.send(Arc::new(EncodedMessage::binary(&bytes))),
+                Some(bytes) => send(EncodedMessage::binary(&bytes)),
                 None => return (StatusCode::BAD_REQUEST, format!("send: {data} is neither text nor $hex")),
             },
             (None, Some(_)) => {
@@ -134,27 +150,21 @@ struct App {
     recorder: Arc<Recorder>,
 }
 
-fn config() -> Result<EngineConfig, String> {
-    let mut options = contract::EngineOptions::default();
-    options.read(&contract::options()?)?;
-    let mut config = EngineConfig::default();
-    config.ping_interval = options.ping_interval.unwrap_or(config.ping_interval);
-    config.ping_timeout = options.ping_timeout.unwrap_or(config.ping_timeout);
-    config.upgrade_timeout = options.upgrade_timeout.unwrap_or(config.upgrade_timeout);
-    config.max_http_buffer_size = options.max_http_buffer_size.unwrap_or(config.max_http_buffer_size);
-    config.transports = options.transports.unwrap_or(config.transports);
-    config.allow_upgrades = options.allow_upgrades.unwrap_or(config.allow_upgrades);
-    if options.connect_timeout.is_some() {
-        return Err("OPTIONS: connectTimeout is not supported (it is Socket.IO's)".to_owned());
-    }
-    Ok(config)
-}
-
 async fn run() -> Result<(), String> {
     let port: u16 = contract::number("PORT")?.unwrap_or(0);
     let control_port: u16 = contract::number("CONTROL_PORT")?.unwrap_or(0);
-    let recorder = Arc::new(Recorder::default());
-    let engine = Engine::new(config()?, Arc::clone(&recorder)).map_err(|error| error.to_string())?;
+    let mut config = EngineConfig::default();
+    if contract::read_options(&mut config)?.is_some() {
+        return Err("OPTIONS: connectTimeout is not supported (it is Socket.IO's)".to_owned());
+    }
+    let log = Arc::new(Mutex::new(Log::default()));
+    let hooks = {
+        let log = Arc::clone(&log);
+        let record: contract::Log = Arc::new(move |event| record(&log, event));
+        contract::Hooks::read(&mut config, &record)?
+    };
+    let recorder = Arc::new(Recorder { log, log_upgrades: hooks.log_upgrades });
+    let engine = Engine::new(config, Arc::clone(&recorder)).map_err(|error| error.to_string())?;
     let failed = |port: u16| move |error| format!("127.0.0.1:{port}: {error}");
 
     let control = TcpListener::bind(("127.0.0.1", control_port)).await.map_err(failed(control_port))?;

@@ -325,9 +325,17 @@ impl<H: EngineHandler> Driver<H> {
                 (state.session.poll_event(), state.session.probe())
             };
             match event {
+                Some(SessionEvent::Upgrading) => {
+                    if let Some(client) = &mut self.client {
+                        self.shared.handler.on_upgrading(client);
+                    }
+                }
                 Some(SessionEvent::Upgraded) => {
                     if let Link::Open(via, _) = &mut self.link {
                         *via = Via::WebSocket;
+                    }
+                    if let Some(client) = &mut self.client {
+                        self.shared.handler.on_upgrade(client);
                     }
                 }
                 Some(SessionEvent::Closed(reason)) => return Some(reason),

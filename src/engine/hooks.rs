@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 
 use super::{PeerInfo, ResponseBody};
@@ -110,10 +112,20 @@ impl<O> Hook<O> {
         Hook(Arc::new(move |request| Box::pin(function(request))))
     }
 
-    pub(crate) async fn call(&self, request: &RequestHead) -> O {
-        (self.0)(request.clone()).await
+    /// An error if the function panics.
+    pub(crate) async fn call(&self, request: &RequestHead) -> Result<O, Panicked> {
+        // What a panic may leave half done is the application's; of ours nothing is touched.
+        let call = AssertUnwindSafe(async { (self.0)(request.clone()).await });
+        call.catch_unwind().await.map_err(|_| {
+            tracing::error!("a hook of the engine panicked");
+            Panicked
+        })
     }
 }
+
+/// A hook panicked.
+#[derive(Debug)]
+pub(crate) struct Panicked;
 
 impl<O> Clone for Hook<O> {
     fn clone(&self) -> Hook<O> {

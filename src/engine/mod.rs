@@ -74,6 +74,16 @@ pub trait EngineHandler: Send + Sync + 'static {
         Poll::Ready(())
     }
 
+    /// A WebSocket probes, and may become the session's.
+    fn on_upgrading(&self, client: &mut Self::Client) {
+        let _ = client;
+    }
+
+    /// The session runs over WebSocket from now on.
+    fn on_upgrade(&self, client: &mut Self::Client) {
+        let _ = client;
+    }
+
     /// The session is closed; nothing comes after it.
     fn on_close(&self, client: Self::Client, reason: CloseReason);
 

@@ -12,7 +12,7 @@ use super::connection::{Connection, SessionId};
 use super::driver::Driver;
 use super::farewell::{PATIENCE, turn_away, turn_away_raw};
 use super::handshake::HandshakeRequest;
-use super::hooks::{Next, Passed, RequestHead};
+use super::hooks::{Forbidden, Next, Panicked, Passed, RequestHead};
 use super::polling::{cut, status};
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
@@ -74,7 +74,7 @@ impl<H: EngineHandler> Engine<H> {
     ) -> Result<Extensions, Response<ResponseBody>> {
         let mut extensions = Extensions::new();
         for middleware in &self.shared.config.middlewares {
-            match middleware.call(head).await {
+            match middleware.call(head).await.unwrap_or_else(|Panicked| Err("a middleware panicked".into())) {
                 Ok(Next::Continue(Passed { headers: passed, extensions: found })) => {
                     merge(headers, passed);
                     extensions.extend(found);
@@ -140,7 +140,7 @@ impl<H: EngineHandler> Engine<H> {
             return Err(Refusal::TransportHandshake);
         }
         let Some(allow_request) = &self.shared.config.allow_request else { return Ok(()) };
-        let answer = allow_request.call(head).await;
+        let answer = allow_request.call(head).await.unwrap_or_else(|Panicked| Err(Forbidden::default()));
         answer.map_err(|forbidden| Refusal::Forbidden { message: forbidden.message })
     }
 
@@ -235,7 +235,7 @@ impl<H: EngineHandler> Engine<H> {
 
     async fn session_id(&self, head: &RequestHead) -> Result<SessionId, Refusal> {
         let Some(generate_id) = &self.shared.config.generate_id else { return Ok(SessionId::random()) };
-        match generate_id.call(head).await {
+        match generate_id.call(head).await.unwrap_or_else(|Panicked| Err("generate_id panicked".into())) {
             Ok(id) if id.is_empty() => {
                 Err(Refusal::IdGeneration { error: "generate_id gave an empty id".to_owned() })
             }

@@ -63,7 +63,9 @@ use config::ServerConfig;
 use data::TypeMap;
 use hub::{RefusalObserver, Shared};
 
-use crate::engine::{Engine, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead};
+use crate::engine::{
+    Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead,
+};
 
 /// A Socket.IO server, Node's `io`. Cheap to clone; all clones are the same server.
 ///
@@ -227,6 +229,13 @@ impl fmt::Debug for ServerBuilder {
 }
 
 impl ServerBuilder {
+    /// Sets all options of Engine.IO at once, for those who keep them in one place; the methods below change single
+    /// ones. The default of [`EngineConfig::path`] is `/engine.io`: set it to `/socket.io`, where clients look.
+    pub fn engine(mut self, config: EngineConfig) -> ServerBuilder {
+        self.config.engine = config;
+        self
+    }
+
     /// Sets the path under which requests are served. Default: `/socket.io`.
     pub fn path(mut self, path: impl Into<String>) -> ServerBuilder {
         self.config.engine.path = path.into();

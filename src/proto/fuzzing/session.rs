@@ -491,6 +491,7 @@ impl World {
         while let Some(event) = self.session.poll_event() {
             assert_eq!(self.closed, None, "nothing happens after the close");
             match event {
+                SessionEvent::Upgrading => {}
                 SessionEvent::Upgraded => {
                     assert_eq!(self.transport, TransportKind::Polling);
                     self.transport = TransportKind::WebSocket;

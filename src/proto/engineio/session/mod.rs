@@ -72,6 +72,7 @@ pub struct Session {
     get: Get,
     post_open: bool,
     /// Not yet asked for by `poll_event`.
+    upgrading_event: bool,
     upgraded_event: bool,
     closed_event: bool,
 }
@@ -123,6 +124,7 @@ impl Session {
             upgrade: Upgrade::new(config.upgrade_timeout),
             get: Get::None,
             post_open: false,
+            upgrading_event: false,
             upgraded_event: false,
             closed_event: false,
         }
@@ -410,6 +412,9 @@ impl Session {
 
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        if std::mem::take(&mut self.upgrading_event) {
+            return Some(SessionEvent::Upgrading);
+        }
         if std::mem::take(&mut self.upgraded_event) {
             return Some(SessionEvent::Upgraded);
         }
@@ -496,7 +501,10 @@ impl Session {
             return;
         }
         match packet {
-            Packet::Ping(data) if &**data == "probe" => self.upgrade.handle_ping(now),
+            Packet::Ping(data) if &**data == "probe" => {
+                self.upgrade.handle_ping(now);
+                self.upgrading_event = true;
+            }
             Packet::Upgrade(_) => self.finish_upgrade(now),
             _ => self.upgrade.end(id),
         }

@@ -37,6 +37,8 @@ pub enum SendError {
 /// What happened to the session, for the layer above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
+    /// A WebSocket probes.
+    Upgrading,
     /// It now runs over WebSocket.
     Upgraded,
     /// It is closed; comes exactly once, last.
