@@ -26,6 +26,11 @@ fn engineio_payload() {
 }
 
 #[test]
+fn engineio_payload_v3() {
+    run("engineio_payload_v3", fuzzing::engineio_payload_v3);
+}
+
+#[test]
 fn session() {
     let now = Instant::now();
     run("session", |input| fuzzing::session(now, input));

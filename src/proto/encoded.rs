@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf, Bytes};
 
 use crate::proto::frame::{self, MAX_HEADER_LEN, Opcode};
+use crate::proto::javascript;
 
 /// One message, encoded once and shared by all its recipients: a text packet, a binary packet, or a text packet
 /// followed by its attachments.
@@ -15,6 +16,8 @@ use crate::proto::frame::{self, MAX_HEADER_LEN, Opcode};
 /// ws4       82 0d "42["hello"]…"        one text frame
 ///           82 03 01 02 03              one binary frame per attachment
 /// polling4  42["hello"]… ␞ bAQID        made from it: text is a slice, base64 is computed once
+/// ws3       82 04 04 01 02 03           text as in ws4, binary with its type
+/// polling3  15:42["hello"]…8:b4AQID     written into the body, where each packet has its length
 /// ```
 #[derive(Debug)]
 pub struct EncodedMessage {
@@ -23,12 +26,26 @@ pub struct EncodedMessage {
     compress: bool,
     /// The polling form where it is no slice of `ws4`: a broadcast to many pollers encodes base64 once.
     polling4: OnceLock<Bytes>,
-    /// The WebSocket form with binary packets as base64 text, where it is not `ws4`.
+    /// Boxed, so that a message does not pay for what few clients ask for.
+    rare: OnceLock<Box<RareForms>>,
+}
+
+/// Further WebSocket forms, each where it is not `ws4`: that is where something is binary.
+#[derive(Debug, Default)]
+struct RareForms {
+    /// Binary packets as base64 text.
     ws4_base64: OnceLock<Bytes>,
+    /// Binary packets with their type.
+    ws3: OnceLock<Bytes>,
+    /// Binary packets as base64 text with their type.
+    ws3_base64: OnceLock<Bytes>,
 }
 
 /// Between two packets of a polling body (Engine.IO 4).
 const SEPARATOR: u8 = 0x1e;
+
+/// The type of a message, where a byte says it (Engine.IO 3).
+const MESSAGE: u8 = 4;
 
 impl EncodedMessage {
     /// Makes one from a whole Engine.IO text packet, its type character included (`4hello`, `2`, `0{…}`).
@@ -94,22 +111,17 @@ impl EncodedMessage {
 
     /// The same for a client that wants binary packets as text frames, `b` and base64 (`b64` in its query).
     pub fn ws4_base64(&self) -> &Bytes {
-        if self.only_text().is_some() {
-            return &self.ws4;
-        }
-        self.ws4_base64.get_or_init(|| {
-            let mut frames = Vec::with_capacity(self.len() / 3 * 4 + MAX_HEADER_LEN * self.packets);
-            for part in self.parts() {
-                match part {
-                    Part::Text(text) => frame::push_frame(&mut frames, Opcode::Text, text),
-                    Part::Binary(data) => {
-                        let text = format!("b{}", BASE64.encode(data));
-                        frame::push_frame(&mut frames, Opcode::Text, text.as_bytes());
-                    }
-                }
-            }
-            frames.into()
-        })
+        self.rare_form(|rare| &rare.ws4_base64, |data| (Opcode::Text, base64_packet("b", data)))
+    }
+
+    /// The finished WebSocket frames for a client of Engine.IO 3: the type of a binary packet is its first byte.
+    pub fn ws3(&self) -> &Bytes {
+        self.rare_form(|rare| &rare.ws3, |data| (Opcode::Binary, [&[MESSAGE], data].concat()))
+    }
+
+    /// The same for a client that wants binary packets as text frames, `b4` and base64 (`b64` in its query).
+    pub fn ws3_base64(&self) -> &Bytes {
+        self.rare_form(|rare| &rare.ws3_base64, |data| (Opcode::Text, base64_packet("b4", data)))
     }
 
     /// How many bytes this message counts for in a send queue: the length of [`EncodedMessage::ws4`].
@@ -129,15 +141,12 @@ impl EncodedMessage {
 
     /// The Engine.IO packets in order, as a transport that makes its own frames needs them.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let mut rest = &self.ws4[..];
-        std::iter::from_fn(move || {
-            let (opcode, payload, after) = frame::split_frame(rest)?;
-            rest = after;
-            Some(match opcode {
-                Opcode::Text => Part::Text(payload),
-                _ => Part::Binary(payload),
-            })
-        })
+        parts(&self.ws4)
+    }
+
+    /// Whether one of the packets is binary.
+    pub fn has_binary(&self) -> bool {
+        self.only_text().is_none()
     }
 
     /// The packets as a polling body of their own (Engine.IO 4); for text this is a slice of
@@ -164,14 +173,59 @@ impl EncodedMessage {
         body.extend_from_slice(packets);
     }
 
-    const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
-        EncodedMessage {
-            ws4,
-            packets,
-            compress: true,
-            polling4: OnceLock::new(),
-            ws4_base64: OnceLock::new(),
+    /// Appends the packets as a part of a polling body in the string form of Engine.IO 3: each after its length in
+    /// UTF-16 units, binary as `b4` and base64.
+    pub fn append_polling3(&self, body: &mut Vec<u8>) {
+        for part in parts(self.ws3_base64()) {
+            let (Part::Text(packet) | Part::Binary(packet)) = part; // base64 is text: all are
+            body.extend_from_slice(javascript::utf16_len(packet).to_string().as_bytes());
+            body.push(b':');
+            body.extend_from_slice(packet);
         }
+    }
+
+    /// Appends the packets as a part of a polling body in the binary form of Engine.IO 3: each after a marker (text or
+    /// binary), the decimal digits of its length in bytes, and `ff`.
+    pub fn append_polling3_binary(&self, body: &mut Vec<u8>) {
+        for part in self.parts() {
+            let (marker, kind, content) = match part {
+                Part::Text(packet) => (0, &[][..], packet),
+                Part::Binary(data) => (1, &[MESSAGE][..], data),
+            };
+            body.push(marker);
+            body.extend((kind.len() + content.len()).to_string().bytes().map(|digit| digit - b'0'));
+            body.push(0xff);
+            body.extend_from_slice(kind);
+            body.extend_from_slice(content);
+        }
+    }
+
+    const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
+        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new(), rare: OnceLock::new() }
+    }
+
+    /// A form that differs from [`EncodedMessage::ws4`] in its binary packets only, made once.
+    fn rare_form(
+        &self,
+        form: impl FnOnce(&RareForms) -> &OnceLock<Bytes>,
+        binary: impl Fn(&[u8]) -> (Opcode, Vec<u8>),
+    ) -> &Bytes {
+        if !self.has_binary() {
+            return &self.ws4;
+        }
+        form(self.rare.get_or_init(Box::default)).get_or_init(|| {
+            let mut frames = Vec::with_capacity(self.len() / 3 * 4 + MAX_HEADER_LEN * self.packets);
+            for part in self.parts() {
+                match part {
+                    Part::Text(packet) => frame::push_frame(&mut frames, Opcode::Text, packet),
+                    Part::Binary(data) => {
+                        let (opcode, packet) = binary(data);
+                        frame::push_frame(&mut frames, opcode, &packet);
+                    }
+                }
+            }
+            frames.into()
+        })
     }
 
     fn only_text(&self) -> Option<&[u8]> {
@@ -265,6 +319,25 @@ impl TextInPlace {
     }
 }
 
+/// The packets in finished frames.
+fn parts(frames: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let (opcode, payload, after) = frame::split_frame(rest)?;
+        rest = after;
+        Some(match opcode {
+            Opcode::Text => Part::Text(payload),
+            _ => Part::Binary(payload),
+        })
+    })
+}
+
+fn base64_packet(prefix: &str, data: &[u8]) -> Vec<u8> {
+    let mut packet = prefix.to_owned();
+    BASE64.encode_string(data, &mut packet);
+    packet.into_bytes()
+}
+
 fn control(cell: &OnceLock<Arc<EncodedMessage>>, frame: &'static [u8]) -> Arc<EncodedMessage> {
     cell.get_or_init(|| Arc::new(EncodedMessage::from_frames(Bytes::from_static(frame), 1))).clone()
 }
@@ -313,6 +386,37 @@ mod tests {
         assert_eq!(message.ws4(), &b"\x81\x06452-[]\x82\x01\x01\x82\x00"[..]);
         assert_eq!((message.packets(), message.compress()), (3, false));
         assert_eq!(polling(&message, "6"), "6\u{1e}452-[]\u{1e}bAQ==\u{1e}b");
+    }
+
+    #[test]
+    fn binary_has_a_type_in_revision_3() {
+        let attachments = [Bytes::from_static(&[1]), Bytes::from_static(&[])];
+        let message = with_attachments("452-[]", &attachments);
+        assert_eq!(message.ws4_base64(), &b"\x81\x06452-[]\x81\x05bAQ==\x81\x01b"[..]);
+        assert_eq!(message.ws3(), &b"\x81\x06452-[]\x82\x02\x04\x01\x82\x01\x04"[..]);
+        assert_eq!(message.ws3_base64(), &b"\x81\x06452-[]\x81\x06b4AQ==\x81\x02b4"[..]);
+        assert!(message.has_binary());
+
+        let (mut text, mut binary) = (b"1:6".to_vec(), b"\0\x01\xff6".to_vec());
+        message.append_polling3(&mut text);
+        message.append_polling3_binary(&mut binary);
+        assert_eq!(text, b"1:66:452-[]6:b4AQ==2:b4");
+        assert_eq!(binary, b"\0\x01\xff6\0\x06\xff452-[]\x01\x02\xff\x04\x01\x01\x01\xff\x04");
+    }
+
+    #[test]
+    fn further_forms_are_made_once_and_only_where_something_is_binary() {
+        let text = EncodedMessage::text("4€");
+        let binary = EncodedMessage::binary(&[1]);
+        for form in [EncodedMessage::ws4_base64, EncodedMessage::ws3, EncodedMessage::ws3_base64] {
+            assert_eq!(form(&text).as_ptr(), text.ws4().as_ptr());
+            assert_ne!(form(&binary), binary.ws4());
+            assert_eq!(form(&binary).as_ptr(), form(&binary).as_ptr());
+        }
+        assert!(!text.has_binary());
+        let mut body = Vec::new();
+        text.append_polling3(&mut body);
+        assert_eq!(body, "2:4€".as_bytes());
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod engineio;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod javascript;
 pub mod socketio;
 
 pub use encoded::EncodedMessage;

@@ -1,4 +1,4 @@
-//! Engine.IO 4 on one page: messages between two ends, over HTTP long-polling or WebSocket.
+//! Engine.IO on one page: messages between two ends, over HTTP long-polling or WebSocket.
 //!
 //! | packet | type | from | what it does |
 //! |---|---|---|---|
@@ -16,19 +16,24 @@
 //! WS   ◀─▶ 4hello   <01 02 03>             a packet a message, binary as it is
 //! ```
 //!
+//! That is revision 4. [`Revision::V3`] writes polling bodies in two other forms (`payload_v3.rs`), gives binary packets
+//! a type too, and there the client pings.
+//!
 //! [`Packet`] and [`Payload`] read what a client sends; what a server sends is an
 //! [`EncodedMessage`](crate::proto::EncodedMessage). [`Session`] is the conversation, drawn there.
 
 mod open;
 mod packet;
 mod payload;
+mod payload_v3;
 mod query;
 mod revision;
 pub mod session;
 
 pub use open::OpenPacket;
 pub use packet::{Message, Packet, PacketError};
-pub use payload::{Payload, PayloadError};
+pub use payload::{Payload, PayloadError, polling_body_v4};
+pub use payload_v3::polling_body_v3;
 pub use query::EngineQuery;
 pub use revision::Revision;
 pub use session::{

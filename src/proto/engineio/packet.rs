@@ -71,6 +71,39 @@ impl Packet {
             other => Err(PacketError::UnknownType(other)),
         }
     }
+
+    /// Reads one text packet of Engine.IO 3 (a WebSocket text message, or one part of a polling body), where a type
+    /// follows the `b` of base64 binary (`b4AQID`). `Ok(None)`: a binary packet of an unknown type, which is ignored.
+    ///
+    /// # Errors
+    /// The text is empty, or begins with no packet type.
+    pub fn decode_v3(text: &ByteString) -> Result<Option<Packet>, PacketError> {
+        let Some(binary) = text.strip_prefix('b') else { return Packet::decode(text).map(Some) };
+        let Some(kind @ '0'..='6') = binary.chars().next() else { return Ok(None) };
+        Ok(Packet::of_binary(kind as u8 - b'0', || decode_base64(&binary[1..]).into()))
+    }
+
+    /// Reads one binary packet of Engine.IO 3 (a WebSocket binary message, or one part of a polling body), whose
+    /// first byte is its type (`04` for a message). `None`: the type is unknown or missing, the packet is ignored.
+    pub fn decode_v3_binary(packet: &Bytes) -> Option<Packet> {
+        let kind = *packet.first()?;
+        Packet::of_binary(kind, || packet.slice(1..))
+    }
+
+    /// Only of a message the data matters: of the others nobody reads it, but `probe`, and that only as text.
+    fn of_binary(kind: u8, data: impl FnOnce() -> Bytes) -> Option<Packet> {
+        let nothing = ByteString::new();
+        Some(match kind {
+            0 => Packet::Open(nothing),
+            1 => Packet::Close(nothing),
+            2 => Packet::Ping(nothing),
+            3 => Packet::Pong(nothing),
+            4 => Packet::Message(Message::Binary(data())),
+            5 => Packet::Upgrade(nothing),
+            6 => Packet::Noop(nothing),
+            _ => return None,
+        })
+    }
 }
 
 /// Reads base64 as Node's `Buffer.from(text, "base64")` does.
@@ -199,6 +232,43 @@ mod tests {
         ] {
             check_base64(text, expected);
         }
+    }
+
+    #[test]
+    fn binary_of_revision_3_has_a_type() {
+        let decode_v3 = |text: &str| Packet::decode_v3(&text.into());
+        let message = |data: &'static [u8]| Packet::Message(Message::Binary(Bytes::from_static(data)));
+        assert_eq!(decode_v3("b4AQI="), Ok(Some(message(&[1, 2]))));
+        assert_eq!(decode_v3("b4"), Ok(Some(message(&[]))));
+        assert_eq!(decode_v3("b2cHJvYmU="), Ok(Some(Packet::Ping("".into()))));
+        for ignored in ["b", "b9", "b7AQI=", "b😀", "bb"] {
+            assert_eq!(decode_v3(ignored), Ok(None), "{ignored}");
+        }
+        assert_eq!(decode_v3("2probe"), Ok(Some(Packet::Ping("probe".into()))));
+        assert_eq!(decode_v3("B4"), Err(PacketError::UnknownType('B')));
+        assert_eq!(decode_v3(""), Err(PacketError::Empty));
+
+        let decode_binary = |packet: &'static [u8]| Packet::decode_v3_binary(&Bytes::from_static(packet));
+        assert_eq!(decode_binary(&[4, 1, 2]), Some(message(&[1, 2])));
+        assert_eq!(decode_binary(&[4]), Some(message(&[])));
+        assert_eq!(decode_binary(&[0]), Some(Packet::Open("".into())));
+        assert_eq!(decode_binary(&[1]), Some(Packet::Close("".into())));
+        assert_eq!(decode_binary(b"\x02probe"), Some(Packet::Ping("".into())));
+        assert_eq!(decode_binary(&[3]), Some(Packet::Pong("".into())));
+        assert_eq!(decode_binary(&[5]), Some(Packet::Upgrade("".into())));
+        assert_eq!(decode_binary(&[6, 1]), Some(Packet::Noop("".into())));
+        for ignored in [&b""[..], &[7, 1], b"4a", &[255]] {
+            assert_eq!(decode_binary(ignored), None, "{ignored:?}");
+        }
+    }
+
+    #[test]
+    fn binary_data_of_revision_3_is_a_slice_of_the_packet() {
+        let packet = Bytes::from_static(&[4, 1, 2, 3]);
+        let Some(Packet::Message(Message::Binary(data))) = Packet::decode_v3_binary(&packet) else {
+            panic!("no binary message")
+        };
+        assert_eq!(data.as_ptr(), packet[1..].as_ptr());
     }
 
     proptest! {

@@ -1,15 +1,38 @@
-//! Payload: many packets ⇄ one polling body (Engine.IO 4).
+//! Payload: many packets ⇄ one polling body (Engine.IO 4; the forms of revision 3 are in `payload_v3.rs`).
 
 use std::fmt;
+use std::iter::FusedIterator;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::packet::{Packet, PacketError};
+use super::payload_v3;
+use crate::proto::EncodedMessage;
+
+/// Writes messages as one polling body of Engine.IO 4: packets joined by U+001E, binary as `b` and base64.
+pub fn polling_body_v4<'a>(messages: impl Iterator<Item = &'a EncodedMessage> + Clone) -> Vec<u8> {
+    let mut body = Vec::with_capacity(messages.clone().map(EncodedMessage::len).sum());
+    for message in messages {
+        message.append_polling4(&mut body);
+    }
+    body
+}
 
 /// Why a polling body is no payload. Packets before the invalid one were handed out already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PayloadError {
+    /// The packet at `index` has no length before it, or another one (Engine.IO 3).
+    InvalidLength {
+        /// Its index in the body, from 0.
+        index: usize,
+    },
+    /// The packet at `index` is text that is no UTF-8 (Engine.IO 3, binary form).
+    InvalidUtf8 {
+        /// Its index in the body, from 0.
+        index: usize,
+    },
     /// The packet at `index` is invalid.
     Packet {
         /// Its index in the body, from 0.
@@ -19,17 +42,71 @@ pub enum PayloadError {
     },
 }
 
-/// An iterator over the packets of a polling body, which U+001E separates; ends after the first error.
+/// An iterator over the packets of a polling body; ends after the first error.
+///
+/// | body | packets |
+/// |---|---|
+/// | [`decode`](Payload::decode), Engine.IO 4 | separated by U+001E |
+/// | [`decode_v3_text`](Payload::decode_v3_text), Engine.IO 3 | each after its length: `6:4hello2:4€` |
+/// | [`decode_v3_binary`](Payload::decode_v3_binary), Engine.IO 3 | each after a binary header |
+///
+/// Text and binary data are slices of the body; base64 is decoded when its turn comes.
 #[derive(Debug)]
 pub struct Payload {
-    rest: Option<ByteString>,
+    rest: Rest,
     index: usize,
 }
 
+/// What has not been read yet.
+#[derive(Debug)]
+enum Rest {
+    V4(Option<ByteString>),
+    V3Text(ByteString),
+    V3Binary(Bytes),
+    Failed(Option<PayloadError>),
+}
+
 impl Payload {
-    /// Starts reading `body`, which has been turned into text (invalid UTF-8 replaced by U+FFFD).
+    /// Starts reading a body of Engine.IO 4, which has been turned into text (invalid UTF-8 replaced by U+FFFD).
     pub fn decode(body: ByteString) -> Payload {
-        Payload { rest: Some(body), index: 0 }
+        Payload { rest: Rest::V4(Some(body)), index: 0 }
+    }
+
+    /// Starts reading a body of Engine.IO 3 in its string form, turned into text in the same way.
+    ///
+    /// It is as lenient as Node: a length is whatever JavaScript takes for its number, entries of no length and binary
+    /// packets of an unknown type are skipped. An empty body is an error.
+    pub fn decode_v3_text(body: ByteString) -> Payload {
+        let rest = if body.is_empty() { Rest::Failed(Some(payload_v3::EMPTY)) } else { Rest::V3Text(body) };
+        Payload { rest, index: 0 }
+    }
+
+    /// Starts reading a body of Engine.IO 3 in its binary form (`application/octet-stream`).
+    ///
+    /// Binary packets of an unknown type are skipped, the last packet may be shorter than announced, and an empty
+    /// body has no packets. As on Node, nothing of a body is read in which a header is broken or missing.
+    pub fn decode_v3_binary(body: Bytes) -> Payload {
+        let rest = match payload_v3::first_invalid_entry(&body) {
+            Some(index) => Rest::Failed(Some(PayloadError::InvalidLength { index })),
+            None => Rest::V3Binary(body),
+        };
+        Payload { rest, index: 0 }
+    }
+
+    /// The next part of the body; `Ok(None)`: it is no packet that anyone would want.
+    fn next_part(&mut self) -> Option<Result<Option<Packet>, PayloadError>> {
+        match &mut self.rest {
+            Rest::V4(rest) => {
+                let packet = next_v4(rest)?;
+                let index = self.index;
+                Some(Packet::decode(&packet).map(Some).map_err(|error| PayloadError::Packet { index, error }))
+            }
+            Rest::V3Text(rest) if rest.is_empty() => None,
+            Rest::V3Text(rest) => Some(payload_v3::next_text(rest, self.index)),
+            Rest::V3Binary(rest) if rest.is_empty() => None,
+            Rest::V3Binary(rest) => Some(payload_v3::next_binary(rest, self.index)),
+            Rest::Failed(error) => error.take().map(Err),
+        }
     }
 }
 
@@ -37,30 +114,45 @@ impl Iterator for Payload {
     type Item = Result<Packet, PayloadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let body = self.rest.take()?;
-        let packet = match memchr::memchr(SEPARATOR, body.as_bytes()) {
-            Some(end) => {
-                self.rest = Some(body.slice_ref(&body[end + 1..]));
-                body.slice_ref(&body[..end])
+        loop {
+            let part = self.next_part()?;
+            self.index += 1;
+            match part {
+                Ok(None) => {}
+                Ok(Some(packet)) => return Some(Ok(packet)),
+                Err(error) => {
+                    self.rest = Rest::Failed(None);
+                    return Some(Err(error));
+                }
             }
-            None => body,
-        };
-        let index = self.index;
-        self.index += 1;
-        let decoded = Packet::decode(&packet).map_err(|error| PayloadError::Packet { index, error });
-        if decoded.is_err() {
-            self.rest = None;
         }
-        Some(decoded)
     }
+}
+
+impl FusedIterator for Payload {}
+
+fn next_v4(rest: &mut Option<ByteString>) -> Option<ByteString> {
+    let body = rest.take()?;
+    Some(match memchr::memchr(SEPARATOR, body.as_bytes()) {
+        Some(end) => {
+            *rest = Some(body.slice_ref(&body[end + 1..]));
+            body.slice_ref(&body[..end])
+        }
+        None => body,
+    })
 }
 
 const SEPARATOR: u8 = 0x1E;
 
 impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PayloadError::Packet { index, error } = self;
-        write!(f, "packet {index}: {error}")
+        match self {
+            PayloadError::InvalidLength { index } => {
+                write!(f, "packet {index}: its length is missing or wrong")
+            }
+            PayloadError::InvalidUtf8 { index } => write!(f, "packet {index}: its text is no UTF-8"),
+            PayloadError::Packet { index, error } => write!(f, "packet {index}: {error}"),
+        }
     }
 }
 
@@ -72,7 +164,6 @@ mod tests {
 
     use super::super::packet::Message;
     use super::*;
-    use crate::proto::EncodedMessage;
 
     fn decode(body: &str) -> Vec<Result<Packet, PayloadError>> {
         Payload::decode(body.into()).collect()
@@ -126,15 +217,14 @@ mod tests {
                 1..6,
             ),
         ) {
-            let mut body = Vec::new();
-            for message in &messages {
-                match message {
+            let encoded: Vec<_> = messages
+                .iter()
+                .map(|message| match message {
                     Message::Text(data) => EncodedMessage::text(&format!("4{data}")),
                     Message::Binary(data) => EncodedMessage::binary(data),
-                }
-                .append_polling4(&mut body);
-            }
-            let body = String::from_utf8(body).unwrap();
+                })
+                .collect();
+            let body = String::from_utf8(polling_body_v4(encoded.iter())).unwrap();
             let expected: Vec<_> = messages.into_iter().map(|message| Ok(Packet::Message(message))).collect();
             prop_assert_eq!(decode(&body), expected);
         }

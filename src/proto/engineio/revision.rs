@@ -1,20 +1,30 @@
-//! Revision: the generation of the Engine.IO protocol that a client speaks.
+//! Revision: which Engine.IO a session speaks.
 
-/// A revision of the protocol; `EIO` in the query.
+/// The revision of the protocol: how packets are written, and who sends the pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Revision {
-    /// Engine.IO 3, of socket.io-client 1.x and 2.x: the client pings, payloads carry lengths.
+    /// Revision 3, of Socket.IO clients before 3.0: the client pings.
     V3,
-    /// Engine.IO 4, of socket.io-client 3.x and 4.x: the server pings, payloads have separators.
+    /// Revision 4, the present one: the server pings.
     V4,
 }
 
 impl Revision {
-    /// Gives the number on the wire.
-    pub fn as_u8(self) -> u8 {
+    /// The number of the revision, as in `EIO=4`.
+    pub const fn as_u8(self) -> u8 {
         match self {
             Revision::V3 => 3,
             Revision::V4 => 4,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_known_by_its_number() {
+        assert_eq!((Revision::V3.as_u8(), Revision::V4.as_u8()), (3, 4));
     }
 }

@@ -4,6 +4,6 @@ mod engineio;
 mod session;
 mod socketio;
 
-pub use self::engineio::{engineio_packet, engineio_payload};
+pub use self::engineio::{engineio_packet, engineio_payload, engineio_payload_v3};
 pub use self::session::session;
 pub use self::socketio::socketio_decoder;
