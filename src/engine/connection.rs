@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
-use bytestring::ByteString;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
@@ -15,7 +14,7 @@ use super::handshake::HandshakeRequest;
 use super::now;
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
-    Loss, Overlap, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
+    Loss, Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
 };
 use crate::sync::{Mutex, MutexGuard};
 
@@ -102,7 +101,7 @@ pub(crate) struct Inbox {
 }
 
 pub(crate) struct PostBody {
-    pub(crate) text: ByteString,
+    pub(crate) packets: Payload,
     pub(crate) done: oneshot::Sender<()>,
 }
 
@@ -332,14 +331,14 @@ impl OpenRequest {
 
     /// Hands a POST's body to the connection's task and waits until it has been processed (or the session has
     /// closed, which makes no difference to the answer).
-    pub(crate) async fn process(mut self, text: ByteString) {
+    pub(crate) async fn process(mut self, packets: Payload) {
         let (done, processed) = oneshot::channel();
         let driver = {
             let mut state = self.connection.state.lock();
             if state.finished {
                 None
             } else {
-                state.inbox.body = Some(PostBody { text, done });
+                state.inbox.body = Some(PostBody { packets, done });
                 state.driver.take()
             }
         };

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
+use bytestring::ByteString;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tracing::debug;
 
-use super::connection::Connection;
+use super::connection::{Connection, PostBody};
 use super::farewell::{Farewell, PATIENCE, PATIENCE_AT_SHUTDOWN};
 use super::registry::TaskGuard;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
 use super::{EngineHandler, Shared, now};
-use crate::proto::engineio::{CloseReason, Loss, Packet, Payload, PollMethod, SessionEvent, Via};
+use crate::proto::engineio::{
+    CloseReason, Loss, Message, Packet, PacketError, PollMethod, Revision, SessionEvent, Via,
+};
 
 /// Drives one connection: reads its WebSocket and the bodies of its POSTs, hands messages to the handler, writes to
 /// its WebSocket, keeps its time. Everything of one connection happens here, one thing after the other.
@@ -33,7 +36,7 @@ pub(crate) struct Driver<H: EngineHandler> {
     /// `None` before the session's first WebSocket is there, and after the close.
     client: Option<H::Client>,
     link: Link,
-    body: Option<Body>,
+    body: Option<PostBody>,
     sleep: Pin<Box<Sleep>>,
     paused: bool,
     /// The peer's close frame came, or it broke the rules of WebSocket.
@@ -49,12 +52,6 @@ enum Link {
     Upgrading(Via, OnUpgrade),
     /// Boxed, so that a session on polling does not pay for it.
     Open(Via, Box<WebSocket>),
-}
-
-/// The body of a POST that is being processed.
-struct Body {
-    packets: Payload,
-    done: oneshot::Sender<()>,
 }
 
 /// What the driver found to read.
@@ -214,11 +211,15 @@ impl<H: EngineHandler> Driver<H> {
         let via = *via;
         let Poll::Ready(incoming) = socket.poll_read(cx) else { return None };
         Some(match incoming {
-            Incoming::Text(text) => match Packet::decode(&text) {
-                Ok(packet) => Input::Packet(via, packet),
+            Incoming::Text(text) => match self.decode_text(&text) {
+                Ok(Some(packet)) => Input::Packet(via, packet),
+                Ok(None) => Input::Nothing,
                 Err(_) => Input::Invalid(via),
             },
-            Incoming::Binary(data) => Input::Packet(via, Packet::Message(super::Message::Binary(data))),
+            Incoming::Binary(data) => match self.decode_binary(data) {
+                Some(packet) => Input::Packet(via, packet),
+                None => Input::Nothing,
+            },
             Incoming::Control => Input::Nothing,
             Incoming::Close => {
                 self.peer_done = true;
@@ -235,6 +236,20 @@ impl<H: EngineHandler> Driver<H> {
         })
     }
 
+    fn decode_text(&self, text: &ByteString) -> Result<Option<Packet>, PacketError> {
+        match self.connection.request().revision {
+            Revision::V4 => Packet::decode(text).map(Some),
+            Revision::V3 => Packet::decode_v3(text),
+        }
+    }
+
+    fn decode_binary(&self, data: Bytes) -> Option<Packet> {
+        match self.connection.request().revision {
+            Revision::V4 => Some(Packet::Message(Message::Binary(data))),
+            Revision::V3 => Packet::decode_v3_binary(&data),
+        }
+    }
+
     /// The next packet of the POST at hand, or of the one that waits.
     fn next_of_body(&mut self) -> Option<Input> {
         if self.body.is_none() {
@@ -243,7 +258,7 @@ impl<H: EngineHandler> Driver<H> {
             // From here on another POST may come: a client that hears from a handler before its POST is answered
             // may send the next one.
             state.session.handle_request_end(now(), PollMethod::Post);
-            self.body = Some(Body { packets: Payload::decode(body.text), done: body.done });
+            self.body = Some(body);
         }
         let body = self.body.as_mut()?;
         match body.packets.next() {

@@ -16,7 +16,9 @@ use super::driver::Driver;
 use super::hooks::RequestHead;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, now};
 use crate::proto::EncodedMessage;
-use crate::proto::engineio::{EngineQuery, PollMethod, TransportKind, Via};
+use crate::proto::engineio::{
+    EngineQuery, Payload, PollMethod, Revision, TransportKind, Via, polling_body_v3, polling_body_v4,
+};
 
 /// An answer, or why there is none.
 pub(crate) type Answer = Result<Response<ResponseBody>, Refusal>;
@@ -66,7 +68,10 @@ impl<H: EngineHandler> Engine<H> {
         let Some(open) = begin(connection, PollMethod::Post).await? else {
             return Ok(status(StatusCode::BAD_REQUEST));
         };
-        if head.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/octet-stream") {
+        let revision = connection.request().revision;
+        let is_binary =
+            head.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/octet-stream");
+        if is_binary && revision == Revision::V4 {
             connection.change(|session| session.handle_invalid_request(now()));
             drop(open);
             return Ok(status(StatusCode::BAD_REQUEST));
@@ -78,7 +83,12 @@ impl<H: EngineHandler> Engine<H> {
         };
         match body {
             Ok(body) => {
-                open.process(lossy_text(body)).await;
+                open.process(match revision {
+                    Revision::V4 => Payload::decode(lossy_text(body)),
+                    Revision::V3 if is_binary => Payload::decode_v3_binary(body),
+                    Revision::V3 => Payload::decode_v3_text(lossy_text(body)),
+                })
+                .await;
                 Ok(self.ok_response(head))
             }
             Err(BodyError::Lost) => Ok(cut()),
@@ -98,10 +108,15 @@ impl<H: EngineHandler> Engine<H> {
         messages: &VecDeque<Arc<EncodedMessage>>,
         initial: bool,
     ) -> Response<ResponseBody> {
-        let body = polling_body(messages);
+        let messages = messages.iter().map(|message| &**message);
+        let request = connection.request();
+        let (body, is_binary) = match request.revision {
+            Revision::V4 => (polling_body_v4(messages), false),
+            Revision::V3 => polling_body_v3(messages, request.base64),
+        };
         let mut response = Response::new(ResponseBody::new(Bytes::from(body)));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+        let content_type = if is_binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" };
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         self.finish(response, head, initial)
     }
 
@@ -206,14 +221,6 @@ fn is_old_explorer(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
     let contains = |needle: &[u8]| memchr::memmem::find(agent, needle).is_some();
     contains(b";MSIE") || contains(b"Trident/")
-}
-
-fn polling_body(messages: &VecDeque<Arc<EncodedMessage>>) -> Vec<u8> {
-    let mut body = Vec::with_capacity(messages.iter().map(|message| message.len()).sum());
-    for message in messages {
-        message.append_polling4(&mut body);
-    }
-    body
 }
 
 pub(crate) fn status(status: StatusCode) -> Response<ResponseBody> {
