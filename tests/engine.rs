@@ -10,7 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ferrio::Listening;
-use ferrio::engine::{CloseReason, Connection, Engine, EngineConfig, EngineHandler, Message};
+use ferrio::engine::{
+    CloseReason, Connection, Engine, EngineConfig, EngineHandler, HeadersHook, Hook, Message, Next,
+    RequestHead,
+};
 use ferrio::proto::EncodedMessage;
 use raw_client::{RawClient, sid, soon};
 use tokio::sync::mpsc;
@@ -255,4 +258,106 @@ async fn closing_the_engine_ends_every_session_and_every_task() {
     websocket.ended().await;
     soon(closing).await.unwrap();
     assert_eq!(engine.clients_count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_middleware_finds_stays_with_the_session() {
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct User(String);
+
+    let mut config = EngineConfig::default();
+    config.middlewares.push(Hook::new(async |request: RequestHead| match request.query("user") {
+        Some(user) => Ok(Next::pass().with_extension(User(user))),
+        None => Ok(Next::pass()),
+    }));
+    let mut app = App::start(config).await;
+    app.client().await.get("/engine.io/?EIO=4&transport=polling&user=ada").await;
+    assert_eq!(app.next().await, Happening::Open);
+    assert_eq!(app.connection().request().extension::<User>(), Some(&User("ada".to_owned())));
+    app.open_polling().await;
+    assert_eq!(app.connection().request().extension::<User>(), None);
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_refuses_one_request_and_no_more() {
+    let mut config = EngineConfig::default();
+    config.middlewares.push(Hook::new(async |request: RequestHead| match request.query("panic") {
+        Some(_) => panic!("on demand"),
+        None => Ok(Next::pass()),
+    }));
+    let mut app = App::start(config).await;
+    let mut client = app.client().await;
+    let answer = client.get("/engine.io/?EIO=4&transport=polling&panic=1").await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(client.get("/engine.io/?EIO=4&transport=polling").await.status, 200);
+    assert_eq!(app.next().await, Happening::Open);
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_or_empty_is_refused_and_the_first_session_lives_on() {
+    let mut config = EngineConfig::default();
+    config.generate_id =
+        Some(Hook::new(async |request: RequestHead| Ok(request.query("id").unwrap_or_default())));
+    let mut app = App::start(config).await;
+    let mut client = app.client().await;
+    assert_eq!(client.get("/engine.io/?EIO=4&transport=polling&id=a").await.status, 200);
+    assert_eq!(app.next().await, Happening::Open);
+    for taken in ["a", ""] {
+        let target = format!("/engine.io/?EIO=4&transport=polling&id={taken}");
+        assert_eq!(client.get(&target).await.status, 400);
+    }
+    assert_eq!(client.post("/engine.io/?EIO=4&transport=polling&sid=a", "4hi").await.body, "ok");
+    assert_eq!(app.next().await, Happening::Message("hi".to_owned()));
+    assert_eq!(app.engine.clients_count(), 1);
+}
+
+#[tokio::test]
+async fn a_sender_waits_for_the_drain_and_counts_packets() {
+    let mut app = App::start(EngineConfig::default()).await;
+    let target = app.open_polling().await;
+    let connection = app.connection();
+    soon(connection.drained()).await;
+    connection.send(Arc::new(EncodedMessage::text("4hello"))).unwrap();
+    assert_eq!((connection.packets_sent(), connection.packets_received()), (2, 0));
+    let drained = tokio::spawn({
+        let connection = Arc::clone(&connection);
+        async move { connection.drained().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!drained.is_finished());
+    let mut client = app.client().await;
+    assert_eq!(client.get(&target).await.body, "4hello");
+    soon(drained).await.unwrap();
+    assert_eq!(client.post(&target, "4a\u{1e}3").await.body, "ok");
+    assert_eq!(connection.packets_received(), 2);
+    connection.send(Arc::new(EncodedMessage::text("4never taken"))).unwrap();
+    let drained = tokio::spawn({
+        let connection = Arc::clone(&connection);
+        async move { connection.drained().await }
+    });
+    connection.discard();
+    soon(drained).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_header_hook_sees_every_answer_and_the_first_of_each_session() {
+    let mut config = EngineConfig::default();
+    let name = |name| http::HeaderName::from_static(name);
+    config.initial_headers = Some(HeadersHook::new(move |headers, _request| {
+        headers.insert(name("x-first"), http::HeaderValue::from_static("1"));
+    }));
+    config.headers = Some(HeadersHook::new(move |headers, request| {
+        let value = http::HeaderValue::from_str(request.method().as_str()).unwrap();
+        headers.insert(name("x-every"), value);
+    }));
+    let mut app = App::start(config).await;
+    let mut client = app.client().await;
+    let open = client.get("/engine.io/?EIO=4&transport=polling").await;
+    assert_eq!(app.next().await, Happening::Open);
+    assert!(open.head.contains("x-first: 1") && open.head.contains("x-every: GET"), "{}", open.head);
+    let target = format!("/engine.io/?EIO=4&transport=polling&sid={}", sid(&open.body));
+    let post = client.post(&target, "4a").await;
+    assert!(!post.head.contains("x-first") && post.head.contains("x-every: POST"), "{}", post.head);
+    let refused = client.get("/engine.io/?EIO=4&transport=none").await;
+    assert!(!refused.head.contains("x-every"), "{}", refused.head);
 }

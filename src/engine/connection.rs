@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::handshake::HandshakeRequest;
 use super::now;
@@ -67,6 +67,8 @@ pub struct Connection {
     id: SessionId,
     request: HandshakeRequest,
     state: Mutex<State>,
+    /// The send queue became empty, or the session closed.
+    drained: Notify,
 }
 
 impl fmt::Debug for Connection {
@@ -120,7 +122,7 @@ impl Connection {
     pub(crate) fn new(id: SessionId, request: HandshakeRequest, session: Session) -> Connection {
         let state =
             State { session, inbox: Inbox::default(), driver: None, get: None, post: None, finished: false };
-        Connection { id, request, state: Mutex::new(state) }
+        Connection { id, request, state: Mutex::new(state), drained: Notify::new() }
     }
 
     /// The session's id, a credential.
@@ -190,6 +192,41 @@ impl Connection {
     /// Bytes accepted and not yet handed to the operating system.
     pub fn buffered_bytes(&self) -> usize {
         self.state.lock().session.buffered_bytes()
+    }
+
+    /// Packets that came so far, of every type.
+    pub fn packets_received(&self) -> u64 {
+        self.state.lock().session.packets_received()
+    }
+
+    /// Packets accepted for sending so far, the open packet and the heartbeat included.
+    pub fn packets_sent(&self) -> u64 {
+        self.state.lock().session.packets_sent()
+    }
+
+    /// Resolves when all that was sent has been handed to the operating system or a poll's answer (Node's `drain`
+    /// event), or when the session is closed. It is how a producer keeps to the pace of its peer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn drained(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            // Registered before the look, so that nothing is missed in between.
+            drained.as_mut().enable();
+            {
+                let state = self.state.lock();
+                if state.session.is_closed() || state.session.buffered_bytes() == 0 {
+                    return;
+                }
+            }
+            drained.await;
+        }
+    }
+
+    /// Lets those know who wait in [`Connection::drained`].
+    pub(crate) fn notify_drained(&self) {
+        self.drained.notify_waiters();
     }
 
     /// Wakes the connection's task, so that it calls [`super::EngineHandler::poll`] and `poll_ready`.
@@ -402,6 +439,7 @@ impl Connection {
             if state.session.is_closing() { state.wakes_of_all() } else { Wakes::default() }
         };
         wakes.wake();
+        self.notify_drained();
         Poll::Ready((!messages.is_empty()).then_some(messages))
     }
 }

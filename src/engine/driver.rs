@@ -320,7 +320,7 @@ impl<H: EngineHandler> Driver<H> {
                 self.connection.state().session.handle_transmitted(now(), via, written);
             }
             match result {
-                Poll::Ready(Ok(())) if had => {}
+                Poll::Ready(Ok(())) if had => self.connection.notify_drained(),
                 Poll::Ready(Ok(())) | Poll::Pending => return,
                 Poll::Ready(Err(error)) => {
                     debug!(%error, "a WebSocket could not be written to");
@@ -410,6 +410,7 @@ impl<H: EngineHandler> Driver<H> {
             self.shared.turn_away(upgrade);
         }
         wake(requests);
+        self.connection.notify_drained();
         match std::mem::replace(&mut self.link, Link::None) {
             Link::Open(Via::WebSocket, socket) => self.take_leave(socket, reason),
             link => {

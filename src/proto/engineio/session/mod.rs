@@ -71,6 +71,8 @@ pub struct Session {
     upgrade: Upgrade,
     get: Get,
     post_open: bool,
+    /// Packets that came so far.
+    received: u64,
     /// Not yet asked for by `poll_event`.
     upgrading_event: bool,
     upgraded_event: bool,
@@ -124,6 +126,7 @@ impl Session {
             upgrade: Upgrade::new(config.upgrade_timeout),
             get: Get::None,
             post_open: false,
+            received: 0,
             upgrading_event: false,
             upgraded_event: false,
             closed_event: false,
@@ -167,6 +170,16 @@ impl Session {
         self.queue.bytes()
     }
 
+    /// Packets that came so far, of every type, by every way.
+    pub fn packets_received(&self) -> u64 {
+        self.received
+    }
+
+    /// Packets accepted for sending so far, the session's open packet and heartbeat included.
+    pub fn packets_sent(&self) -> u64 {
+        self.queue.packets()
+    }
+
     /// Whether a GET or POST is open.
     pub fn is_open_request(&self, method: PollMethod) -> bool {
         match method {
@@ -195,6 +208,7 @@ impl Session {
         if self.is_closed() {
             return None;
         }
+        self.received += 1;
         match self.resolve(via) {
             Via::Probe(id) => self.handle_probe_packet(now, id, &packet),
             _ if self.is_closing() => {}

@@ -12,6 +12,8 @@ use crate::proto::EncodedMessage;
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     messages: VecDeque<Arc<EncodedMessage>>,
+    /// Packets accepted so far.
+    packets: u64,
     queued: Account,
     polling: Account,
     websocket: Account,
@@ -27,6 +29,7 @@ struct Account {
 impl SendQueue {
     pub(super) fn push(&mut self, message: Arc<EncodedMessage>) {
         self.queued.all += message.len();
+        self.packets += message.packets() as u64;
         self.messages.push_back(message);
     }
 
@@ -69,7 +72,11 @@ impl SendQueue {
 
     /// Drops all, and its memory.
     pub(super) fn clear(&mut self) {
-        *self = SendQueue::default();
+        *self = SendQueue { packets: self.packets, ..SendQueue::default() };
+    }
+
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
     }
 
     pub(super) fn is_empty(&self) -> bool {
