@@ -75,7 +75,8 @@ impl Payload {
     /// Starts reading a body of Engine.IO 3 in its string form, turned into text in the same way.
     ///
     /// It is as lenient as Node: a length is whatever JavaScript takes for its number, entries of no length and binary
-    /// packets of an unknown type are skipped. An empty body is an error.
+    /// packets of an unknown type are skipped. An empty body is an error, and so is a length that ends within a
+    /// character (Node hands out half of it, and then fails).
     pub fn decode_v3_text(body: ByteString) -> Payload {
         let rest = if body.is_empty() { Rest::Failed(Some(payload_v3::EMPTY)) } else { Rest::V3Text(body) };
         Payload { rest, index: 0 }

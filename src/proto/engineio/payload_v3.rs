@@ -44,13 +44,12 @@ pub(super) fn next_text(rest: &mut ByteString, index: usize) -> Result<Option<Pa
     let Some(text) = text_length(length).and_then(|units| javascript::utf16_prefix(after, units)) else {
         return Err(invalid);
     };
-    let after = rest.slice_ref(&after[text.len()..]);
-    let text = rest.slice_ref(text);
-    *rest = after;
-    if text.is_empty() {
-        return Ok(None);
+    let packet = (!text.is_empty()).then(|| rest.slice_ref(text));
+    *rest = rest.slice_ref(&after[text.len()..]);
+    match packet {
+        Some(packet) => Packet::decode_v3(&packet).map_err(|error| PayloadError::Packet { index, error }),
+        None => Ok(None),
     }
-    Packet::decode_v3(&text).map_err(|error| PayloadError::Packet { index, error })
 }
 
 /// The next packet of a body in the binary form, which is taken off it. `Ok(None)`: a packet to ignore.
@@ -61,7 +60,7 @@ pub(super) fn next_binary(rest: &mut Bytes, index: usize) -> Result<Option<Packe
     if entry.is_binary {
         return Ok(Packet::decode_v3_binary(&content));
     }
-    let text = text_content(content).ok_or(PayloadError::InvalidUtf8 { index })?;
+    let text = text_content(&content).ok_or(PayloadError::InvalidUtf8 { index })?;
     Packet::decode_v3(&text).map_err(|error| PayloadError::Packet { index, error })
 }
 
@@ -119,10 +118,14 @@ impl Entry {
 const MAX_LENGTH_DIGITS: usize = 311;
 
 /// Reads UTF-8 as Node does here: the three bytes of a lone surrogate are U+FFFD, anything else invalid is an error.
-fn text_content(content: Bytes) -> Option<ByteString> {
+/// But base64 it reads as Latin-1.
+fn text_content(content: &Bytes) -> Option<ByteString> {
+    if content.starts_with(b"b") && !content.is_ascii() {
+        return Some(content.iter().map(|&byte| char::from(byte)).collect::<String>().into());
+    }
     match ByteString::try_from(content.clone()) {
         Ok(text) => Some(text),
-        Err(_) => replace_surrogates(&content).map(ByteString::from),
+        Err(_) => replace_surrogates(content).map(ByteString::from),
     }
 }
 
@@ -241,6 +244,7 @@ mod tests {
         assert_eq!(binary(b""), []);
         assert_eq!(binary(b"\0\0\x02\xff4a"), [message("a")]);
         assert_eq!(binary(b"\0\x06\xffb4AQI="), [bytes(&[1, 2])]);
+        assert_eq!(binary(b"\0\x09\xffb4A\xc5\x81\xffQI="), [bytes(&[1, 2])]);
         assert_eq!(binary(b"\x05\x01\xff\x04"), [bytes(&[])]);
         // Of unknown type, and of none.
         assert_eq!(binary(b"\x01\x02\xff\x09\x01\x01\0\xff\0\x02\xff4a"), [message("a")]);
