@@ -56,8 +56,9 @@ pub struct EngineConfig {
     /// Changes the headers of every answer to a poll or POST and of every 101, after
     /// [`EngineConfig::initial_headers`]. Default none. Errors are not concerned.
     pub headers: Option<HeadersHook>,
-    /// Bytes that may wait for a slow peer before it is closed with `transport error`. Default 16 MiB; a message
-    /// larger than this is accepted into an empty queue.
+    /// Bytes that may wait for a slow peer before it is closed with `transport error`; each message counts for
+    /// [`EncodedMessage::OVERHEAD`](crate::proto::EncodedMessage::OVERHEAD) bytes more than it has. Default 16 MiB; a
+    /// message larger than this is accepted into an empty queue.
     pub max_send_queue: usize,
 }
 

@@ -154,14 +154,13 @@ impl<H: EngineHandler> Engine<H> {
         self.shared.registry.get(id)
     }
 
-    /// Closes all sessions at once (`forced close`) and refuses new ones with 503; returns when every task of the
+    /// Closes all sessions at once (`forced close`), refuses new ones with 503 from now on, and returns when every task of the
     /// engine has ended, after `patience` at the latest.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting, not the closing.
     pub async fn close(&self, patience: Duration) {
-        self.shared.registry.close();
-        for connection in self.shared.registry.all() {
+        for connection in self.shared.registry.close() {
             connection.discard();
         }
         // The end of patience is no error: what still runs ends with its own deadline.

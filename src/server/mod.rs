@@ -413,10 +413,19 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many handlers of one connection may wait at the same time. Default: 1024. Over it nothing is read from
-    /// the connection until one has ended; meanwhile the ping timeout is suspended.
+    /// Sets how many handlers of one connection may wait at the same time. Default: 1024. Over it packets are parked,
+    /// all but acknowledgements, until one has ended; see [`ServerBuilder::max_parked_bytes`].
     pub fn max_waiting_handlers(mut self, handlers: usize) -> ServerBuilder {
         self.config.max_waiting_handlers = handlers;
+        self
+    }
+
+    /// Sets how many bytes of packets of one connection may be parked because too many of its handlers wait. Default:
+    /// 1 MiB; 0: nothing is read as long as one packet is parked. Over it nothing is read from the connection until
+    /// handlers have ended; meanwhile the ping timeout is suspended. When none ends for as long as a ping interval and
+    /// a ping timeout together, the connection is closed (`ping timeout`).
+    pub fn max_parked_bytes(mut self, bytes: usize) -> ServerBuilder {
+        self.config.max_parked_bytes = bytes;
         self
     }
 
