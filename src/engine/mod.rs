@@ -10,6 +10,7 @@
 
 mod config;
 mod connection;
+mod cookie;
 mod driver;
 mod farewell;
 mod handshake;
@@ -32,6 +33,7 @@ use http_body_util::Full;
 
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
+pub use cookie::{CookieOptions, CookiePriority, SameSite};
 pub use handshake::{HandshakeRequest, Headers};
 pub use refusal::Refusal;
 pub use service::{Cut, PeerInfo};
