@@ -11,6 +11,7 @@
 mod config;
 mod connection;
 mod cookie;
+mod cors;
 mod driver;
 mod farewell;
 mod handshake;
@@ -34,6 +35,7 @@ use http_body_util::Full;
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
 pub use cookie::{CookieOptions, CookiePriority, SameSite};
+pub use cors::{Cors, CorsOrigin, OriginMatcher};
 pub use handshake::{HandshakeRequest, Headers};
 pub use refusal::Refusal;
 pub use service::{Cut, PeerInfo};
