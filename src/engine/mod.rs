@@ -15,6 +15,7 @@ mod cors;
 mod driver;
 mod farewell;
 mod handshake;
+mod http_compression;
 mod refusal;
 mod registry;
 mod service;
@@ -37,6 +38,7 @@ pub use connection::{Connection, SessionId};
 pub use cookie::{CookieOptions, CookiePriority, SameSite};
 pub use cors::{Cors, CorsOrigin, OriginMatcher};
 pub use handshake::{HandshakeRequest, Headers};
+pub use http_compression::HttpCompression;
 pub use refusal::Refusal;
 pub use service::{Cut, PeerInfo};
 
