@@ -16,6 +16,7 @@ mod driver;
 mod farewell;
 mod handshake;
 mod http_compression;
+mod jsonp;
 mod refusal;
 mod registry;
 mod service;
