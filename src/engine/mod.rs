@@ -10,10 +10,14 @@
 
 mod config;
 mod connection;
+mod cookie;
+mod cors;
 mod driver;
 mod farewell;
 mod handshake;
 mod hooks;
+mod http_compression;
+mod jsonp;
 mod polling;
 mod refusal;
 mod registry;
@@ -34,8 +38,11 @@ use http_body_util::Full;
 
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
+pub use cookie::{CookieOptions, CookiePriority, SameSite};
+pub use cors::{Cors, CorsOrigin, OriginMatcher};
 pub use handshake::{HandshakeRequest, Headers};
 pub use hooks::{Forbidden, HeadersHook, Hook, HookError, Next, Passed, RequestHead};
+pub use http_compression::HttpCompression;
 pub use polling::Cut;
 pub use refusal::Refusal;
 pub use service::PeerInfo;
