@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::forwarded::{ForwardedHeader, TrustedProxies};
 use crate::proto::engineio::{SessionConfig, TransportKind};
 
 /// The options of an Engine.IO server, under Node's names.
@@ -32,6 +33,13 @@ pub struct EngineConfig {
     /// Bytes that may wait for a slow peer before it is closed with `transport error`. Default 16 MiB; a message
     /// larger than this is accepted into an empty queue.
     pub max_send_queue: usize,
+    /// Proxies whose word on the client's address and on TLS is taken, as addresses (`192.0.2.1`) or ranges
+    /// (`10.0.0.0/8`). Default none: the TCP connection alone counts. Set it to the addresses of your reverse proxies,
+    /// which must append to (or overwrite) the header chosen by `forwarded_header`; never to those of clients.
+    pub trusted_proxies: Vec<String>,
+    /// The header in which trusted proxies give their word. Default `X-Forwarded-For` and `X-Forwarded-Proto`; choose
+    /// `Forwarded` for proxies that write that one.
+    pub forwarded_header: ForwardedHeader,
 }
 
 impl Default for EngineConfig {
@@ -45,6 +53,8 @@ impl Default for EngineConfig {
             transports: vec![TransportKind::Polling, TransportKind::WebSocket],
             allow_upgrades: true,
             max_send_queue: 16 * 1024 * 1024,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
         }
     }
 }
@@ -116,6 +126,7 @@ impl EngineConfig {
                 accepted: "at least one of polling and websocket",
             });
         }
+        TrustedProxies::new(self)?;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod driver;
 mod farewell;
+mod forwarded;
 mod handshake;
 mod refusal;
 mod registry;
@@ -32,6 +33,7 @@ use http_body_util::Full;
 
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
+pub use forwarded::ForwardedHeader;
 pub use handshake::{HandshakeRequest, Headers};
 pub use refusal::Refusal;
 pub use service::{Cut, PeerInfo};
@@ -39,6 +41,7 @@ pub use service::{Cut, PeerInfo};
 pub use crate::proto::engineio::{CloseReason, Message, SendError, TransportKind};
 pub(crate) use connection::random_id;
 
+use forwarded::TrustedProxies;
 use registry::Registry;
 
 /// What the layer above does with sessions: implemented by [`crate::Server`], or by an application that speaks
@@ -95,6 +98,7 @@ impl<H> Clone for Engine<H> {
 pub(crate) struct Shared<H> {
     pub(crate) config: EngineConfig,
     pub(crate) path_prefix: String,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) handler: Arc<H>,
     pub(crate) registry: Arc<Registry>,
 }
@@ -107,7 +111,8 @@ impl<H: EngineHandler> Engine<H> {
     pub fn new(config: EngineConfig, handler: Arc<H>) -> Result<Engine<H>, ConfigError> {
         config.validate()?;
         let path_prefix = config.path_prefix();
-        let shared = Shared { config, path_prefix, handler, registry: Arc::new(Registry::new()) };
+        let proxies = TrustedProxies::new(&config)?;
+        let shared = Shared { config, path_prefix, proxies, handler, registry: Arc::new(Registry::new()) };
         Ok(Engine { shared: Arc::new(shared) })
     }
 

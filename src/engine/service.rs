@@ -41,6 +41,7 @@ impl<H: EngineHandler> Engine<H> {
         B::Data: Send,
     {
         let query = EngineQuery::parse(request.uri().query().unwrap_or(""));
+        let peer = self.shared.proxies.resolve(request.headers(), peer);
         // As on Node, whose upgrade listener is only there when WebSocket is.
         if self.shared.config.allows(TransportKind::WebSocket) && upgrade::is_requested(&request) {
             return self.upgrade(&mut request, &query, peer).await;
