@@ -202,7 +202,7 @@ impl<H: EngineHandler> Engine<H> {
         query: &EngineQuery,
         peer: PeerInfo,
     ) -> Response<ResponseBody> {
-        let connection = match self.verify(query, request.method(), true).await {
+        let connection = match self.verify(query, upgrade::method(request), true).await {
             Ok(connection) => connection,
             Err(refusal) => {
                 self.shared.handler.on_refusal(&refusal);
@@ -233,6 +233,11 @@ impl<H: EngineHandler> Engine<H> {
                     let request = HandshakeRequest::new(request, query, peer);
                     let connection = self.shared.open(TransportKind::WebSocket, request);
                     tokio::spawn(Driver::websocket(Arc::clone(&self.shared), connection, on_upgrade));
+                }
+                // Over HTTP/2 there is no connection to write into.
+                Err(refusal) if upgrade::is_connect(request) => {
+                    self.shared.handler.on_refusal(&refusal);
+                    return refusal.to_upgrade_response();
                 }
                 // Node finds out only after the 101, and then writes an HTTP answer into the WebSocket.
                 Err(refusal) => {
