@@ -291,6 +291,13 @@ pin_project! {
     }
 }
 
+/// Empty; what layers around the service need that answer themselves.
+impl<R> Default for EitherBody<R> {
+    fn default() -> EitherBody<R> {
+        EitherBody::Engine { body: ResponseBody::default() }
+    }
+}
+
 impl<R: Body<Data = Bytes>> Body for EitherBody<R> {
     type Data = Bytes;
     type Error = R::Error;
