@@ -14,6 +14,7 @@ use ferrio::{
 };
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{Method, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use http2_client::{Answer, Http2Client, WebSocket, answer, whole};
 use raw_client::{RawClient, sid, soon};
@@ -198,22 +199,23 @@ async fn what_would_cut_a_connection_resets_the_stream() {
     let mut app = App::start(Server::builder()).await;
     let client = app.client().await;
     let target = join(&client).await;
-    let socket = app.next_socket().await;
-    // A body that never ends, of a session that does.
-    let (sender, chunks) = mpsc::unbounded_channel::<std::io::Result<http_body::Frame<Bytes>>>();
-    let chunks =
-        futures_util::stream::unfold(chunks, async |mut chunks| Some((chunks.recv().await?, chunks)));
-    let request = client.builder(Method::POST, &target).body(StreamBody::new(chunks).boxed_unsync()).unwrap();
-    let post = tokio::spawn(client.send(request));
-    sender.send(Ok(http_body::Frame::data(Bytes::from_static(b"42")))).unwrap();
-    // The two requests are handled in any order, and either way the POST has no answer.
-    socket.conn().discard();
-    assert_eq!(app.next_end().await, DisconnectReason::ForcedClose);
-    let cut = soon(post).await.unwrap();
-    assert!(
-        cut.as_ref().is_err_and(|error| !error.is_closed()) || cut.is_ok_and(|answer| answer.status() == 400)
-    );
-    assert!(join(&client).await.starts_with(OPEN));
+    // A body that never ends: hyper asks for it once the head has left.
+    let asked = Arc::new(Notify::new());
+    let asks = Arc::clone(&asked);
+    let endless = futures_util::stream::once(async move {
+        asks.notify_one();
+        std::future::pending::<std::io::Result<Frame<Bytes>>>().await
+    });
+    let request =
+        client.builder(Method::POST, &target).body(StreamBody::new(endless).boxed_unsync()).unwrap();
+    let cut = tokio::spawn(client.send(request));
+    soon(asked.notified()).await;
+    // A second POST beside it ends the session.
+    assert_eq!(client.post(&target, "6").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(app.next_end().await, DisconnectReason::TransportError);
+    let error = soon(cut).await.unwrap().unwrap_err();
+    assert!(!error.is_closed(), "{error:?}");
+    assert!(join(&client).await.starts_with(OPEN), "the connection goes on");
 }
 
 #[tokio::test]
@@ -335,20 +337,21 @@ async fn a_websocket_that_is_not_read_holds_up_no_other_session() {
     client.get("/").await;
     let (mut sender, mut receiver) = join_websocket(&client).await.split();
     sender.send(Message::text(r#"42["wait"]"#)).await.unwrap();
-    // More than one stream may send before it is read, and more than all streams may.
-    let large = format!(r#"42["echo","{}"]"#, "x".repeat(700_000));
+    // More than all streams together may send before they are read, and more than the client's own buffers hold.
+    let large = format!(r#"42["echo","{}"]"#, "x".repeat(300_000));
     let sent = large.clone();
     let sending = tokio::spawn(async move {
-        for _ in 0..3 {
+        for _ in 0..6 {
             sender.send(Message::text(&*sent)).await.unwrap();
         }
     });
     let target = join(&client).await;
     assert_eq!(soon(client.post(&target, large.clone())).await.body, "ok");
     assert_eq!(soon(client.get(&target)).await.body, large);
+    assert!(!sending.is_finished());
     assert!(receiver.next().now_or_never().is_none(), "the first handler still waits");
     release.notify_one();
-    for _ in 0..3 {
+    for _ in 0..6 {
         assert_eq!(soon(receiver.next()).await.unwrap().unwrap(), Message::text(&*large));
     }
     soon(sending).await.unwrap();
