@@ -35,7 +35,7 @@ pub struct EngineConfig {
     pub max_send_queue: usize,
     /// Proxies whose word on the client's address and on TLS is taken, as addresses (`192.0.2.1`) or ranges
     /// (`10.0.0.0/8`). Default none: the TCP connection alone counts. Set it to the addresses of your reverse proxies,
-    /// which must append to (or overwrite) the header chosen by `forwarded_header`; never to those of clients.
+    /// each of which must append to (or overwrite) the headers chosen by `forwarded_header`; never to those of clients.
     pub trusted_proxies: Vec<String>,
     /// The header in which trusted proxies give their word. Default `X-Forwarded-For` and `X-Forwarded-Proto`; choose
     /// `Forwarded` for proxies that write that one.

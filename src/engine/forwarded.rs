@@ -182,10 +182,8 @@ mod tests {
     use super::*;
 
     fn proxies(header: ForwardedHeader) -> TrustedProxies {
-        let mut config = EngineConfig::default();
-        config.trusted_proxies =
-            vec!["10.0.0.0/8".to_owned(), "2001:db8:1::/48".to_owned(), "192.0.2.1".to_owned()];
-        config.forwarded_header = header;
+        let trusted_proxies = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.1"].map(str::to_owned).to_vec();
+        let config = EngineConfig { trusted_proxies, forwarded_header: header, ..EngineConfig::default() };
         TrustedProxies::new(&config).unwrap()
     }
 
@@ -370,8 +368,8 @@ mod tests {
     #[test]
     fn a_range_that_is_none_is_named() {
         for wrong in ["", "localhost", "10.0.0.0/33", "10.0.0/8", "10.0.0.1:80", "2001:db8::/129"] {
-            let mut config = EngineConfig::default();
-            config.trusted_proxies = vec!["10.0.0.0/8".to_owned(), wrong.to_owned()];
+            let trusted_proxies = vec!["10.0.0.0/8".to_owned(), wrong.to_owned()];
+            let config = EngineConfig { trusted_proxies, ..EngineConfig::default() };
             let error = config.validate().unwrap_err();
             assert_eq!((error.option, error.value), ("trusted_proxies", format!("{wrong:?}")));
         }
