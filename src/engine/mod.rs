@@ -14,6 +14,7 @@ mod cookie;
 mod cors;
 mod driver;
 mod farewell;
+mod forwarded;
 mod handshake;
 mod hooks;
 mod http_compression;
@@ -40,6 +41,7 @@ pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
 pub use cookie::{CookieOptions, CookiePriority, SameSite};
 pub use cors::{Cors, CorsOrigin, OriginMatcher};
+pub use forwarded::ForwardedHeader;
 pub use handshake::{HandshakeRequest, Headers};
 pub use hooks::{Forbidden, HeadersHook, Hook, HookError, Next, Passed, RequestHead};
 pub use http_compression::HttpCompression;
@@ -51,6 +53,7 @@ pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, Tran
 pub(crate) use connection::random_id;
 
 use crate::proto::EncodedMessage;
+use forwarded::TrustedProxies;
 use registry::Registry;
 
 /// What the layer above does with sessions: implemented by [`crate::Server`], or by an application that speaks
@@ -118,6 +121,7 @@ pub(crate) struct Shared<H> {
     pub(crate) config: EngineConfig,
     pub(crate) path_prefix: String,
     pub(crate) initial_packet: Option<Arc<EncodedMessage>>,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) handler: Arc<H>,
     pub(crate) registry: Arc<Registry>,
 }
@@ -137,7 +141,8 @@ impl<H: EngineHandler> Engine<H> {
             })
         });
         let registry = Arc::new(Registry::new());
-        let shared = Shared { config, path_prefix, initial_packet, handler, registry };
+        let proxies = TrustedProxies::new(&config)?;
+        let shared = Shared { config, path_prefix, initial_packet, proxies, handler, registry };
         Ok(Engine { shared: Arc::new(shared) })
     }
 

@@ -39,6 +39,7 @@ impl<H: EngineHandler> Engine<H> {
         B: Body + Send + Unpin + 'static,
         B::Data: Send,
     {
+        let peer = self.shared.proxies.resolve(request.headers(), peer);
         // As on Node, whose upgrade listener is only there when WebSocket is.
         let is_upgrade =
             self.shared.config.allows(TransportKind::WebSocket) && upgrade::is_requested(&request);
@@ -140,8 +141,9 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     async fn verify_handshake(&self, transport: TransportKind, head: &RequestHead) -> Result<(), Refusal> {
-        if !head.is_upgrade() && *head.method() != Method::GET {
-            return Err(Refusal::BadHandshakeMethod { method: head.method().to_string() });
+        let method = upgrade::method(head.request());
+        if *method != Method::GET {
+            return Err(Refusal::BadHandshakeMethod { method: method.to_string() });
         }
         if transport == TransportKind::WebSocket && !head.is_upgrade() {
             return Err(Refusal::TransportHandshake);
@@ -187,6 +189,10 @@ impl<H: EngineHandler> Engine<H> {
             None => match self.open(TransportKind::WebSocket, head, query, extensions).await {
                 Ok(connection) => {
                     tokio::spawn(Driver::websocket(Arc::clone(&self.shared), connection, on_upgrade));
+                }
+                // Over HTTP/2 there is no connection to write into.
+                Err(refusal) if refusal == Refusal::Closed || upgrade::is_connect(head.request()) => {
+                    return self.refuse(&refusal, head).to_upgrade_response();
                 }
                 // Node finds out only after the 101, and then writes an HTTP answer into the WebSocket.
                 Err(refusal) => {

@@ -56,7 +56,7 @@ pub use rooms::{IntoRooms, Room};
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
 
-pub use crate::engine::{ConfigError, TransportKind};
+pub use crate::engine::{ConfigError, ForwardedHeader, TransportKind};
 pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
@@ -397,6 +397,27 @@ impl ServerBuilder {
     /// Default: 16 MiB. A message larger than this is accepted while nothing else waits.
     pub fn max_send_queue(mut self, bytes: usize) -> ServerBuilder {
         self.config.engine.max_send_queue = bytes;
+        self
+    }
+
+    /// Sets the proxies whose word on the client's address and on TLS is taken ([`Handshake::address`],
+    /// [`Handshake::secure`]), as addresses or ranges. Default: none. Set it behind reverse proxies, to their addresses;
+    /// which header they write is [`ServerBuilder::forwarded_header`].
+    ///
+    /// # Example: proxies of a private network
+    /// ```
+    /// let io = ferrio::Server::builder().trusted_proxies(["10.0.0.0/8", "2001:db8::17"]).build()?;
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> ServerBuilder {
+        self.config.engine.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the header that [`ServerBuilder::trusted_proxies`] write. Default: `X-Forwarded-For` and
+    /// `X-Forwarded-Proto`.
+    pub fn forwarded_header(mut self, header: ForwardedHeader) -> ServerBuilder {
+        self.config.engine.forwarded_header = header;
         self
     }
 
