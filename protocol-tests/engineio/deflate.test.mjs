@@ -276,7 +276,7 @@ for (const [name, perMessageDeflate] of [
 
 const SOCKETIO = { env: { OPTIONS: JSON.stringify({ perMessageDeflate: true }) } };
 
-socketioTest("deflate: a broadcast reaches clients with and without compression [EIO-124]", SOCKETIO, async (app) => {
+socketioTest("deflate: a broadcast reaches clients with and without compression [EIO-123] [EIO-124]", SOCKETIO, async (app) => {
   const compressed = await Client.connect(app, { perMessageDeflate: { threshold: 0 } });
   assert.match(compressed.socket.io.engine.transport.ws.extensions, /permessage-deflate/);
   const plain = await Client.connect(app, { perMessageDeflate: false });
