@@ -60,7 +60,8 @@ function shared(apps, key, start) {
 }
 
 async function stopEach(apps) {
-  for (const app of await Promise.allSettled(apps.values())) await app.value?.process?.stop();
+  const started = await Promise.allSettled(apps.values());
+  await Promise.all(started.map((app) => app.value?.process?.stop()));
   apps.clear();
 }
 
