@@ -95,19 +95,17 @@ socketioTest("an unknown namespace is refused with an object, as for current cli
   raw.abort();
 });
 
-const REFUSING = {
-  env: { EIO3: "1", HOOKS: JSON.stringify({ refuse: { "/": { message: "no entry", data: { code: 7 } }, "/chat": { message: "no chat" } } }) },
-  requires: ["dynamic-namespaces"],
-};
+const REFUSALS = { "/": { message: "no entry", data: { code: 7 } }, "/chat": { message: "no chat" } };
+const REFUSING = { env: { EIO3: "1", HOOKS: JSON.stringify({ refuse: REFUSALS }) } };
 
 socketioTest("an older client that is refused in the main namespace keeps the connection and may join others [SIO-291]", REFUSING, async (app) => {
   const raw = new OldRawSocketio(await app.websocket("", { eio: 3 }));
   // The data of the error, or else its message.
   assert.equal(await raw.text(), '4{"code":7}');
   assert.equal(await raw.ask("/chat"), '4/chat,"no chat"');
-  await raw.join("/dyn-1");
-  raw.send('2/dyn-1,0["echo",1]');
-  assert.equal(await raw.text(), "3/dyn-1,0[1]");
+  await raw.join("/auth?token=secret");
+  raw.send('2/auth,0["echo",1]');
+  assert.equal(await raw.text(), "3/auth,0[1]");
   raw.abort();
 });
 
