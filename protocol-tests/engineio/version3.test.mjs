@@ -266,7 +266,7 @@ engineTest("version 3: without a ping a websocket session ends after interval an
   websocket.abort();
 });
 
-const PATIENT = { options: { allowEIO3: true, pingInterval: 300, pingTimeout: 300 } };
+const PATIENT = { options: { allowEIO3: true, pingInterval: 100, pingTimeout: 700 } };
 
 engineTest("version 3: the server never pings, and pings of the client keep the session [EIO-062] [EIO-240]", PATIENT, async (app) => {
   const websocket = await openWebSocket(app);
