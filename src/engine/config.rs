@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::permessage_deflate::PerMessageDeflate;
 use crate::proto::engineio::{SessionConfig, TransportKind};
 
 /// The options of an Engine.IO server, under Node's names.
@@ -32,6 +33,9 @@ pub struct EngineConfig {
     /// Bytes that may wait for a slow peer before it is closed with `transport error`. Default 16 MiB; a message
     /// larger than this is accepted into an empty queue.
     pub max_send_queue: usize,
+    /// Compression of WebSocket messages for clients that offer it. Default `None`, no compression, as on Node. See
+    /// [`PerMessageDeflate`] for what it costs.
+    pub per_message_deflate: Option<PerMessageDeflate>,
 }
 
 impl Default for EngineConfig {
@@ -45,6 +49,7 @@ impl Default for EngineConfig {
             transports: vec![TransportKind::Polling, TransportKind::WebSocket],
             allow_upgrades: true,
             max_send_queue: 16 * 1024 * 1024,
+            per_message_deflate: None,
         }
     }
 }
@@ -115,6 +120,9 @@ impl EngineConfig {
                 value: "empty".to_owned(),
                 accepted: "at least one of polling and websocket",
             });
+        }
+        if let Some(deflate) = &self.per_message_deflate {
+            deflate.validate()?;
         }
         Ok(())
     }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
 use bytestring::ByteString;
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
 use super::handshake::HandshakeRequest;
 use super::now;
+use super::upgrade::PendingUpgrade;
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
     Loss, Overlap, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
@@ -91,7 +91,7 @@ pub(crate) struct Inbox {
     /// A POST's body, and where its end is reported. At most one: the POST counts as open until it is taken.
     pub(crate) body: Option<PostBody>,
     /// A WebSocket that probes.
-    pub(crate) probe: Option<(ProbeId, OnUpgrade)>,
+    pub(crate) probe: Option<(ProbeId, PendingUpgrade)>,
     /// Requests that want all that has arrived to be processed first.
     pub(crate) settle: Vec<oneshot::Sender<()>>,
 }
@@ -247,7 +247,10 @@ impl Connection {
     }
 
     /// Registers a WebSocket that wants to take over, to be driven by the connection's task.
-    pub(crate) fn begin_probe(&self, upgrade: OnUpgrade) -> Result<(), (UpgradeRefused, OnUpgrade)> {
+    pub(crate) fn begin_probe(
+        &self,
+        upgrade: PendingUpgrade,
+    ) -> Result<(), (UpgradeRefused, PendingUpgrade)> {
         let driver = {
             let mut state = self.state.lock();
             match state.session.handle_probe(now()) {

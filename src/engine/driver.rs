@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -15,9 +14,11 @@ use tracing::debug;
 use super::connection::Connection;
 use super::farewell::{Farewell, PATIENCE, PATIENCE_AT_SHUTDOWN};
 use super::registry::TaskGuard;
+use super::upgrade::PendingUpgrade;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
 use super::{EngineHandler, Shared, now};
+use crate::proto::encoded::Form;
 use crate::proto::engineio::{CloseReason, Loss, Packet, Payload, PollMethod, SessionEvent, Via};
 
 /// Drives one connection: reads its WebSocket and the bodies of its POSTs, hands messages to the handler, writes to
@@ -46,7 +47,7 @@ pub(crate) struct Driver<H: EngineHandler> {
 enum Link {
     None,
     /// The 101 is being written.
-    Upgrading(Via, OnUpgrade),
+    Upgrading(Via, PendingUpgrade),
     /// Boxed, so that a session on polling does not pay for it.
     Open(Via, Box<WebSocket>),
 }
@@ -76,7 +77,7 @@ impl<H: EngineHandler> Driver<H> {
     pub(crate) fn websocket(
         shared: Arc<Shared<H>>,
         connection: Arc<Connection>,
-        upgrade: OnUpgrade,
+        upgrade: PendingUpgrade,
     ) -> Driver<H> {
         Driver::new(shared, connection, Link::Upgrading(Via::WebSocket, upgrade))
     }
@@ -141,12 +142,12 @@ impl<H: EngineHandler> Driver<H> {
     fn poll_link(&mut self, cx: &mut Context<'_>) {
         let Link::Upgrading(via, upgrade) = &mut self.link else { return };
         let via = *via;
-        match Pin::new(upgrade).poll(cx) {
+        match Pin::new(&mut upgrade.on_upgrade).poll(cx) {
             Poll::Pending => {}
             Poll::Ready(Ok(upgraded)) => {
                 let limit = self.shared.config.max_http_buffer_size;
-                let base64 = self.connection.request().base64;
-                let socket = WebSocket::new(TokioIo::new(upgraded), limit, base64);
+                let form = if self.connection.request().base64 { Form::Ws4Base64 } else { Form::Ws4 };
+                let socket = WebSocket::new(TokioIo::new(upgraded), limit, form, upgrade.deflate);
                 self.link = Link::Open(via, Box::new(socket));
             }
             Poll::Ready(Err(error)) => {

@@ -11,8 +11,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
 use super::registry::TaskGuard;
+use super::upgrade::PendingUpgrade;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
+use crate::proto::encoded::Form;
 
 /// Writes what is left, waits for the peer's close frame, ends the stream; gives up after a while.
 pub(crate) struct Farewell {
@@ -96,14 +98,15 @@ impl Future for Farewell {
 
 /// Closes a WebSocket that no session takes, with an empty close frame, as Node does.
 pub(crate) async fn turn_away(
-    upgrade: OnUpgrade,
+    upgrade: PendingUpgrade,
     max_message_size: usize,
     patience: Duration,
     task: TaskGuard,
 ) {
     let _task = task;
-    let Ok(upgraded) = upgrade.await else { return };
-    let mut socket = Box::new(WebSocket::new(TokioIo::new(upgraded), max_message_size, false));
+    let Ok(upgraded) = upgrade.on_upgrade.await else { return };
+    let io = TokioIo::new(upgraded);
+    let mut socket = Box::new(WebSocket::new(io, max_message_size, Form::Ws4, upgrade.deflate));
     socket.queue_close();
     Farewell::new(socket, false, patience, Box::pin(tokio::time::sleep(patience))).await;
 }

@@ -10,9 +10,12 @@
 
 mod config;
 mod connection;
+mod deflate;
 mod driver;
 mod farewell;
 mod handshake;
+mod inflate;
+mod permessage_deflate;
 mod refusal;
 mod registry;
 mod service;
@@ -33,6 +36,7 @@ use http_body_util::Full;
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
 pub use handshake::{HandshakeRequest, Headers};
+pub use permessage_deflate::{MaxWindowBits, PerMessageDeflate};
 pub use refusal::Refusal;
 pub use service::{Cut, PeerInfo};
 

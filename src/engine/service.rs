@@ -16,6 +16,7 @@ use super::connection::{Connection, OpenRequest, SessionId};
 use super::driver::Driver;
 use super::farewell::{PATIENCE, turn_away, turn_away_raw};
 use super::handshake::HandshakeRequest;
+use super::upgrade::PendingUpgrade;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{EngineQuery, OpenPacket, PollMethod, Session, TransportKind, Via};
@@ -211,11 +212,12 @@ impl<H: EngineHandler> Engine<H> {
         if self.shared.registry.is_closed() {
             return status(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let response = match upgrade::accept(request) {
-            Ok(response) => response,
+        let accepted = upgrade::accept(request, self.shared.config.per_message_deflate.as_ref());
+        let (response, deflate) = match accepted {
+            Ok(accepted) => accepted,
             Err(invalid) => return invalid.to_response(),
         };
-        let on_upgrade = hyper::upgrade::on(&mut *request);
+        let on_upgrade = PendingUpgrade { on_upgrade: hyper::upgrade::on(&mut *request), deflate };
         // Node compares the transport only now: `transport=polling` gets its 101, and a close frame.
         if query.transport.as_deref() != Some(TransportKind::WebSocket.as_str()) {
             self.shared.turn_away(on_upgrade);
@@ -237,7 +239,7 @@ impl<H: EngineHandler> Engine<H> {
                 Err(refusal) => {
                     self.shared.handler.on_refusal(&refusal);
                     let task = self.shared.registry.task();
-                    tokio::spawn(turn_away_raw(on_upgrade, refusal.to_raw(), PATIENCE, task));
+                    tokio::spawn(turn_away_raw(on_upgrade.on_upgrade, refusal.to_raw(), PATIENCE, task));
                 }
             },
         }
@@ -271,7 +273,7 @@ impl<H: EngineHandler> Shared<H> {
         connection
     }
 
-    pub(crate) fn turn_away(&self, upgrade: hyper::upgrade::OnUpgrade) {
+    pub(crate) fn turn_away(&self, upgrade: PendingUpgrade) {
         let task = self.registry.task();
         tokio::spawn(turn_away(upgrade, self.config.max_http_buffer_size, PATIENCE, task));
     }

@@ -1,14 +1,23 @@
 //! The WebSocket handshake (RFC 6455, section 4.2), with the answers of Node's `ws`.
 
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
 use super::ResponseBody;
+use super::permessage_deflate::{Negotiated, PerMessageDeflate};
 use super::refusal::abort_upgrade;
+
+/// A WebSocket whose 101 is being written, with what the handshake agreed upon.
+#[derive(Debug)]
+pub(crate) struct PendingUpgrade {
+    pub(crate) on_upgrade: OnUpgrade,
+    pub(crate) deflate: Option<Negotiated>,
+}
 
 /// Whether Node's HTTP server would see an upgrade: `Connection` lists it and `Upgrade` is there.
 pub(crate) fn is_requested<B>(request: &Request<B>) -> bool {
@@ -30,6 +39,7 @@ pub(crate) enum Invalid {
     Key,
     Version,
     Protocol,
+    Extensions,
 }
 
 impl Invalid {
@@ -40,20 +50,24 @@ impl Invalid {
             Invalid::Key => "Missing or invalid Sec-WebSocket-Key header",
             Invalid::Version => "Missing or invalid Sec-WebSocket-Version header",
             Invalid::Protocol => "Invalid Sec-WebSocket-Protocol header",
+            Invalid::Extensions => "Invalid or unacceptable Sec-WebSocket-Extensions header",
         });
         match self {
             Invalid::Method => *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED,
             Invalid::Version => {
                 response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
             }
-            Invalid::Upgrade | Invalid::Key | Invalid::Protocol => {}
+            Invalid::Upgrade | Invalid::Key | Invalid::Protocol | Invalid::Extensions => {}
         }
         response
     }
 }
 
-/// The 101 for a valid handshake.
-pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, Invalid> {
+/// The 101 for a valid handshake, and what is agreed upon about compression.
+pub(crate) fn accept<B>(
+    request: &Request<B>,
+    deflate: Option<&PerMessageDeflate>,
+) -> Result<(Response<ResponseBody>, Option<Negotiated>), Invalid> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err(Invalid::Method);
@@ -67,6 +81,10 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, 
         return Err(Invalid::Version);
     }
     let protocol = first_protocol(headers)?;
+    let extension = match deflate {
+        Some(options) => options.negotiate(headers)?,
+        None => None,
+    };
     let mut response = Response::new(ResponseBody::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = response.headers_mut();
@@ -77,7 +95,11 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, 
     if let Some(protocol) = protocol {
         answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    Ok(response)
+    let negotiated = extension.map(|(header, negotiated)| {
+        answer.insert(SEC_WEBSOCKET_EXTENSIONS, header);
+        negotiated
+    });
+    Ok((response, negotiated))
 }
 
 /// Twenty-two characters of base64 and two pads: sixteen bytes.
@@ -98,7 +120,7 @@ fn first_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, Invalid> {
     HeaderValue::try_from(offered[0]).map(Some).map_err(|_| Invalid::Protocol)
 }
 
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

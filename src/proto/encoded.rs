@@ -25,6 +25,22 @@ pub struct EncodedMessage {
     polling4: OnceLock<Bytes>,
     /// The WebSocket form with binary packets as base64 text, where it is not `ws4`.
     ws4_base64: OnceLock<Bytes>,
+    /// The compressed WebSocket forms, by [`Form`]; boxed, for few servers compress.
+    deflated: OnceLock<Box<[OnceLock<Bytes>; Form::COUNT]>>,
+}
+
+/// How a client wants its WebSocket frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// [`EncodedMessage::ws4`]
+    Ws4,
+    /// [`EncodedMessage::ws4_base64`]
+    Ws4Base64,
+}
+
+impl Form {
+    /// How many there are.
+    const COUNT: usize = Form::Ws4Base64 as usize + 1;
 }
 
 /// Between two packets of a polling body (Engine.IO 4).
@@ -112,6 +128,19 @@ impl EncodedMessage {
         })
     }
 
+    /// The finished WebSocket frames in this form.
+    pub(crate) fn frames(&self, form: Form) -> &Bytes {
+        match form {
+            Form::Ws4 => self.ws4(),
+            Form::Ws4Base64 => self.ws4_base64(),
+        }
+    }
+
+    /// The same compressed by `deflate`, which the first recipient calls for all.
+    pub(crate) fn deflated(&self, form: Form, deflate: impl FnOnce() -> Bytes) -> &Bytes {
+        self.deflated.get_or_init(Box::default)[form as usize].get_or_init(deflate)
+    }
+
     /// How many bytes this message counts for in a send queue: the length of [`EncodedMessage::ws4`].
     pub fn len(&self) -> usize {
         self.ws4.len()
@@ -171,6 +200,7 @@ impl EncodedMessage {
             compress: true,
             polling4: OnceLock::new(),
             ws4_base64: OnceLock::new(),
+            deflated: OnceLock::new(),
         }
     }
 

@@ -54,7 +54,7 @@ pub use rooms::{IntoRooms, Room};
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
 
-pub use crate::engine::{ConfigError, TransportKind};
+pub use crate::engine::{ConfigError, MaxWindowBits, PerMessageDeflate, TransportKind};
 pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
@@ -268,6 +268,13 @@ impl ServerBuilder {
     /// Default: 16 MiB. A message larger than this is accepted while nothing else waits.
     pub fn max_send_queue(mut self, bytes: usize) -> ServerBuilder {
         self.config.engine.max_send_queue = bytes;
+        self
+    }
+
+    /// Turns on compression of WebSocket messages for clients that offer it. Default: none. [`PerMessageDeflate`] says what
+    /// it costs, and when it pays.
+    pub fn per_message_deflate(mut self, options: PerMessageDeflate) -> ServerBuilder {
+        self.config.engine.per_message_deflate = Some(options);
         self
     }
 
