@@ -174,7 +174,7 @@ impl Inflater {
                     self.frame = Frame::Plain { left: left - count as u64 };
                     return Ok(count);
                 }
-                Frame::Compressed { left, unmasked: 0, last, .. } if left == 0 => {
+                Frame::Compressed { left: 0, unmasked: 0, last, .. } => {
                     if last {
                         self.end_message()?;
                     } else {
@@ -329,8 +329,11 @@ impl Codec {
             used += taken as usize;
             self.filled += given as usize;
             *ended = status == Status::StreamEnd;
-            if *ended || self.filled == CHUNK_LEN || used == payload.len() || taken + given == 0 {
+            if *ended || self.filled == CHUNK_LEN || used == payload.len() {
                 return Ok(used);
+            }
+            if taken + given == 0 {
+                return Err(InflateError::Corrupt);
             }
         }
     }

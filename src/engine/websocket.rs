@@ -233,3 +233,248 @@ const MAX_STAGED_BYTES: usize = 16 * 1024;
 const KEPT_QUEUE_CAPACITY: usize = 16;
 /// Pongs of at most 125 bytes each; a peer that reads never comes near it.
 const MAX_REPLIES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use flate2::{Decompress, FlushDecompress};
+    use hyper::upgrade::Upgraded;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// One end of a pipe, as a connection that takes one slice at a time, and counts how often.
+    struct Host {
+        pipe: DuplexStream,
+        is_vectored: bool,
+        writes: Arc<std::sync::atomic::AtomicUsize>,
+    }
+
+    impl AsyncRead for Host {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Host {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Pin::new(&mut self.pipe).poll_write(cx, bytes)
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let count = if self.is_vectored { slices.len() } else { 1 };
+            Pin::new(&mut self.pipe).poll_write_vectored(cx, &slices[..count])
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.is_vectored
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_shutdown(cx)
+        }
+    }
+
+    struct Pair {
+        socket: WebSocket,
+        client: DuplexStream,
+        writes: Arc<std::sync::atomic::AtomicUsize>,
+    }
+
+    impl Pair {
+        /// A WebSocket whose pipe takes this many bytes.
+        async fn new(capacity: usize, is_vectored: bool, deflate: Option<Negotiated>) -> Pair {
+            let (pipe, mut client) = tokio::io::duplex(capacity);
+            let writes = Arc::<std::sync::atomic::AtomicUsize>::default();
+            let host = Host { pipe, is_vectored, writes: Arc::clone(&writes) };
+            let (sender, receiver) = tokio::sync::oneshot::channel::<Upgraded>();
+            let sender = std::sync::Mutex::new(Some(sender));
+            let service = hyper::service::service_fn(|request| {
+                let sender = sender.lock().unwrap().take().unwrap();
+                tokio::spawn(async move { sender.send(hyper::upgrade::on(request).await.unwrap()) });
+                let response = http::Response::builder().status(101).header("upgrade", "websocket");
+                std::future::ready(response.body(http_body_util::Empty::<Bytes>::new()))
+            });
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(host), service);
+            let answer = async {
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+                    .await?;
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await?);
+                }
+                io::Result::Ok(())
+            };
+            let (served, answered) = tokio::join!(connection.with_upgrades(), answer);
+            served.unwrap();
+            answered.unwrap();
+            let socket = WebSocket::new(TokioIo::new(receiver.await.unwrap()), 1_000_000, Form::Ws4, deflate);
+            writes.store(0, std::sync::atomic::Ordering::Relaxed);
+            Pair { socket, client, writes }
+        }
+
+        fn send(&mut self, messages: &[&str]) {
+            self.socket.queue().extend(messages.iter().map(|text| Arc::new(EncodedMessage::text(text))));
+        }
+
+        /// Writes all; gives what the client got, and what the socket said that it wrote.
+        async fn written(&mut self) -> (Vec<u8>, usize) {
+            let (mut bytes, mut written) = (Vec::new(), 0);
+            loop {
+                let mut cx = Context::from_waker(Waker::noop());
+                let done = self.socket.poll_write(&mut cx, &mut written).is_ready();
+                let mut buffer = [0; 64 * 1024];
+                let mut read = ReadBuf::new(&mut buffer);
+                while Pin::new(&mut self.client).poll_read(&mut cx, &mut read).is_ready() {
+                    bytes.extend_from_slice(read.filled());
+                    read.clear();
+                }
+                if done {
+                    return (bytes, written);
+                }
+                // A task may only do so much at a time.
+                tokio::task::yield_now().await;
+            }
+        }
+
+        fn writes(&self) -> usize {
+            self.writes.load(std::sync::atomic::Ordering::Relaxed)
+        }
+    }
+
+    const TAKEOVER: Negotiated = Negotiated {
+        server_no_context_takeover: false,
+        client_no_context_takeover: false,
+        server_max_window_bits: 15,
+        client_max_window_bits: 15,
+        threshold: 1024,
+        level: 6,
+    };
+
+    fn plain(messages: &[&str]) -> Vec<u8> {
+        messages.iter().flat_map(|text| EncodedMessage::text(text).ws4().to_vec()).collect()
+    }
+
+    /// The texts that a client hears, with the context taken over.
+    fn heard(mut frames: &[u8]) -> Vec<String> {
+        let mut decompress = Decompress::new(false);
+        let mut texts = Vec::new();
+        while !frames.is_empty() {
+            assert_eq!(frames[0], 0xC1);
+            let mut plain = frames.to_vec();
+            plain[0] = 0x81;
+            let (_, payload, rest) = frame::split_frame(&plain).unwrap();
+            frames = &frames[frames.len() - rest.len()..];
+            let mut text = Vec::with_capacity(1 << 17);
+            let payload = [payload, &[0, 0, 0xff, 0xff]].concat();
+            decompress.decompress_vec(&payload, &mut text, FlushDecompress::Sync).unwrap();
+            texts.push(String::from_utf8(text).unwrap());
+        }
+        texts
+    }
+
+    #[tokio::test]
+    async fn a_vectored_connection_gets_many_messages_in_one_write() {
+        let mut pair = Pair::new(1 << 20, true, None).await;
+        pair.send(&["4a", "4b", "4c"]);
+        let expected = plain(&["4a", "4b", "4c"]);
+        assert_eq!(pair.written().await, (expected.clone(), expected.len()));
+        assert!(pair.socket.staged.is_empty());
+        assert_eq!(pair.writes(), 1);
+    }
+
+    #[tokio::test]
+    async fn messages_are_put_together_where_a_write_takes_one_slice() {
+        let mut pair = Pair::new(1 << 20, false, None).await;
+        let large = format!("4{}", "x".repeat(MAX_STAGED_BYTES));
+        let messages = ["4a", "4b", "4c", &large, "4d"];
+        pair.send(&messages);
+        let expected = plain(&messages);
+        assert_eq!(pair.written().await, (expected.clone(), expected.len()));
+        assert_eq!(pair.writes(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_a_byte_at_a_time_gets_the_same() {
+        let large = "4".repeat(5000);
+        let messages = ["4a", &large, "4b", "4c"];
+        let size = plain(&messages).len();
+        for is_vectored in [true, false] {
+            let mut pair = Pair::new(1, is_vectored, None).await;
+            pair.send(&messages);
+            assert_eq!(pair.written().await, (plain(&messages), size));
+
+            let mut pair = Pair::new(1, is_vectored, Some(TAKEOVER)).await;
+            pair.send(&messages);
+            let (bytes, written) = pair.written().await;
+            assert_eq!((heard(&bytes), written), (messages.map(str::to_owned).to_vec(), size));
+
+            let shared = Negotiated { server_no_context_takeover: true, ..TAKEOVER };
+            let mut pair = Pair::new(1, is_vectored, Some(shared)).await;
+            pair.send(&messages);
+            let (bytes, written) = pair.written().await;
+            assert_eq!(written, size);
+            assert_eq!(bytes[..plain(&["4a"]).len()], plain(&["4a"]));
+            assert_eq!(bytes[plain(&["4a"]).len()], 0xC1);
+            assert!(bytes.len() < 100);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_context_goes_on_from_write_to_write_and_the_close_frame_is_never_compressed() {
+        let mut pair = Pair::new(1 << 20, true, Some(TAKEOVER)).await;
+        let mut bytes = Vec::new();
+        for _ in 0..3 {
+            pair.send(&["4the same", "4the same"]);
+            bytes.extend(pair.written().await.0);
+        }
+        assert_eq!(heard(&bytes), ["4the same"; 6]);
+        pair.socket.queue_close();
+        assert_eq!(pair.written().await.0, [0x88, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_compresses_well_is_not_compressed_all_at_once() {
+        let mut pair = Pair::new(16, true, Some(TAKEOVER)).await;
+        let message = format!("4{}", "x".repeat(10_000));
+        pair.send(&[message.as_str(); 100]);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(pair.socket.poll_write(&mut cx, &mut 0).is_pending());
+        assert_eq!(pair.socket.staged_messages, 1);
+        assert_eq!(heard(&pair.written().await.0), vec![message; 100]);
+    }
+
+    #[tokio::test]
+    async fn what_is_cleared_in_the_middle_of_a_message_can_have_no_close_frame() {
+        for (capacity, whole) in [(1, false), (1 << 20, true)] {
+            let mut pair = Pair::new(capacity, true, Some(TAKEOVER)).await;
+            pair.send(&["4a message", "4another"]);
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = pair.socket.poll_write(&mut cx, &mut 0);
+            assert_eq!(pair.socket.clear(), whole);
+            assert!(pair.socket.queue().is_empty() && pair.socket.staged.is_empty());
+        }
+    }
+}
