@@ -116,7 +116,7 @@ impl PerMessageDeflate {
         if offers.is_empty() {
             return Ok(None);
         }
-        // "a server may decline"; Node refuses the handshake instead.
+        // RFC 7692 lets a server go on without the extension; Node refuses the handshake.
         let offer = offers.iter().find(|offer| self.accepts(offer)).ok_or(Invalid::Extensions)?;
         let answer = self.answer(offer);
         Ok(Some((header(&answer), self.negotiated(&answer))))
