@@ -310,7 +310,10 @@ engineTest("the server's close during an upgrade is completed by a poll, and clo
   const { session, websocket } = await probed(app);
   const poll = await session.pendingGet();
   await app.act({ close: true });
-  assert.equal((await poll.response()).body, "1");
+  const { body } = await poll.response();
+  // On a slow machine the noop of the upgrade comes before our close; then the next poll completes it.
+  if (body === "6") assert.equal((await session.get()).body, "6\u001e1");
+  else assert.equal(body, "1");
   assert.deepEqual(await websocket.next(), { close: null });
   assert.equal(await app.closeReason(), "forced close");
   websocket.abort();

@@ -309,8 +309,9 @@ impl<H: EngineHandler> Driver<H> {
                     (via, None)
                 }
             };
-            // What a packet can change for the requests that wait: the close, and the upgrade.
-            let concerned = session.is_closing() || matches!(via, Via::Probe(_));
+            // What a packet can change for the requests that wait: the close, the upgrade, the answer to a ping.
+            let concerned =
+                session.is_closing() || matches!(via, Via::Probe(_)) || session.can_transmit(Via::Polling);
             (message, if concerned { state.take_requests() } else { [None, None] })
         };
         wake(requests);
