@@ -116,6 +116,7 @@ impl Client {
         while !self.parked.packets.is_empty() && self.peer.poll_ready(cx).is_ready() {
             if let Some(packet) = self.parked.take() {
                 self.handle_packet(hub, packet, cx);
+                self.peer.start_departed();
             }
         }
         self.poll_middlewares(cx);
@@ -143,6 +144,7 @@ impl Client {
 
     /// The connection is closed.
     pub(crate) fn handle_close(mut self, reason: CloseReason) {
+        self.start_parked();
         self.peer.counters().connections.decrement();
         if self.peer.was_slow() {
             warn_limited!(self.peer.counters(), "a client did not read what was sent to it: closed");
@@ -150,6 +152,22 @@ impl Client {
         self.peer.depart_all(DisconnectReason::from(reason), false);
         self.drop_joining();
         self.peer.start_departed();
+    }
+
+    /// The connection ends: starts the handlers of what is parked, which had been taken from the client. They may be
+    /// more than are allowed to wait, as many as were allowed to be parked.
+    fn start_parked(&mut self) {
+        while let Some(packet) = self.parked.take() {
+            let Route::Socket(socket) = self.peer.route(&packet.namespace) else { continue };
+            match packet.kind {
+                PacketKind::Event => Event::dispatch(&socket, packet),
+                PacketKind::Disconnect => {
+                    self.peer.depart(&socket, DisconnectReason::ClientNamespaceDisconnect, false);
+                    self.peer.start_departed();
+                }
+                PacketKind::Ack | PacketKind::Connect | PacketKind::ConnectError => {}
+            }
+        }
     }
 
     /// Handles a packet, or parks it behind handlers that wait. Acknowledgements never wait: a handler may wait for one.
@@ -269,6 +287,7 @@ impl Client {
         if matches!(self.peer.route(""), Route::Closed) {
             return;
         }
+        self.start_parked();
         self.peer.counters().decode_errors.increment();
         warn_limited!(self.peer.counters(), %error, "a packet could not be decoded");
         self.peer.connection().close();
@@ -278,6 +297,7 @@ impl Client {
 
     /// Closes the connection, as Node's `Client` does: where the close has to wait for a GET, the sockets do not wait.
     fn close(&mut self) {
+        self.start_parked();
         let connection = self.peer.connection();
         connection.close();
         if connection.transport() == TransportKind::Polling && !connection.is_closed() {

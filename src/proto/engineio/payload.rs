@@ -6,7 +6,7 @@ use std::iter::FusedIterator;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::packet::{Packet, PacketError};
+use super::packet::{Message, Packet, PacketError};
 use super::payload_v3;
 use crate::proto::EncodedMessage;
 
@@ -50,11 +50,14 @@ pub enum PayloadError {
 /// | [`decode_v3_text`](Payload::decode_v3_text), Engine.IO 3 | each after its length: `6:4hello2:4€` |
 /// | [`decode_v3_binary`](Payload::decode_v3_binary), Engine.IO 3 | each after a binary header |
 ///
-/// Text and binary data are slices of the body; base64 is decoded when its turn comes.
+/// Text and binary data are slices of the body, unless they are a small part of it; base64 is decoded when its turn
+/// comes.
 #[derive(Debug)]
 pub struct Payload {
     rest: Rest,
     index: usize,
+    /// The length of the body.
+    len: usize,
 }
 
 /// What has not been read yet.
@@ -69,7 +72,7 @@ enum Rest {
 impl Payload {
     /// Starts reading a body of Engine.IO 4, which has been turned into text (invalid UTF-8 replaced by U+FFFD).
     pub fn decode(body: ByteString) -> Payload {
-        Payload { rest: Rest::V4(Some(body)), index: 0 }
+        Payload { len: body.len(), rest: Rest::V4(Some(body)), index: 0 }
     }
 
     /// Starts reading a body of Engine.IO 3 in its string form, turned into text in the same way.
@@ -78,8 +81,9 @@ impl Payload {
     /// packets of an unknown type are skipped. An empty body is an error, and so is a length that ends within a
     /// character (Node hands out half of it, and then fails).
     pub fn decode_v3_text(body: ByteString) -> Payload {
+        let len = body.len();
         let rest = if body.is_empty() { Rest::Failed(Some(payload_v3::EMPTY)) } else { Rest::V3Text(body) };
-        Payload { rest, index: 0 }
+        Payload { rest, index: 0, len }
     }
 
     /// Starts reading a body of Engine.IO 3 in its binary form (`application/octet-stream`).
@@ -87,11 +91,27 @@ impl Payload {
     /// Binary packets of an unknown type are skipped, the last packet may be shorter than announced, and an empty
     /// body has no packets. As on Node, nothing of a body is read in which a header is broken or missing.
     pub fn decode_v3_binary(body: Bytes) -> Payload {
+        let len = body.len();
         let rest = match payload_v3::first_invalid_entry(&body) {
             Some(index) => Rest::Failed(Some(PayloadError::InvalidLength { index })),
             None => Rest::V3Binary(body),
         };
-        Payload { rest, index: 0 }
+        Payload { rest, index: 0, len }
+    }
+
+    /// A packet that may be kept for long: a small part of a large body is copied, so that it does not keep the body.
+    fn detach(&self, packet: Packet) -> Packet {
+        match packet {
+            Packet::Message(Message::Text(text)) if text.len() < self.len / 2 => {
+                Packet::Message(Message::Text((&*text).into()))
+            }
+            Packet::Message(Message::Binary(data))
+                if matches!(self.rest, Rest::V3Binary(_)) && data.len() < self.len / 2 =>
+            {
+                Packet::Message(Message::Binary(Bytes::copy_from_slice(&data)))
+            }
+            other => other,
+        }
     }
 
     /// The next part of the body; `Ok(None)`: it is no packet that anyone would want.
@@ -120,7 +140,7 @@ impl Iterator for Payload {
             self.index += 1;
             match part {
                 Ok(None) => {}
-                Ok(Some(packet)) => return Some(Ok(packet)),
+                Ok(Some(packet)) => return Some(Ok(self.detach(packet))),
                 Err(error) => {
                     self.rest = Rest::Failed(None);
                     return Some(Err(error));
@@ -163,7 +183,6 @@ impl std::error::Error for PayloadError {}
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::packet::Message;
     use super::*;
 
     fn decode(body: &str) -> Vec<Result<Packet, PayloadError>> {
@@ -176,6 +195,20 @@ mod tests {
 
     fn invalid(index: usize, error: PacketError) -> Result<Packet, PayloadError> {
         Err(PayloadError::Packet { index, error })
+    }
+
+    #[test]
+    fn a_small_part_of_a_large_body_does_not_keep_it() {
+        let large = format!("4{}", "x".repeat(1000));
+        let body = ByteString::from(format!("4small\u{1e}{large}"));
+        let range = body.as_bytes().as_ptr_range();
+        let inside: Vec<bool> = Payload::decode(body)
+            .map(|packet| match packet {
+                Ok(Packet::Message(Message::Text(text))) => range.contains(&text.as_bytes().as_ptr()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(inside, [false, true]);
     }
 
     #[test]

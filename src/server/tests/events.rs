@@ -136,6 +136,35 @@ async fn acknowledgements_overtake_what_is_parked_and_the_rest_keeps_its_order()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_parked_is_handled_even_if_the_client_leaves_or_breaks_the_protocol() {
+    for end in ["1", "4garbage"] {
+        let (io, log) = server_with(|builder| builder.max_waiting_handlers(1));
+        io.on("save", async |event: Event| {
+            event.state::<Log>().note(format!("save {}", event.args::<u32>()?));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, HandlerError>(())
+        });
+        let (client, _) = Client::connected(&io).await;
+        client.post("42[\"save\",1]\x1e42[\"save\",2]\x1e42[\"save\",3]").await;
+        assert_eq!(log.take(), ["save 1"]);
+        client.post(end).await;
+        settle().await;
+        assert_eq!(log.take()[..2], ["save 2", "save 3"], "{end}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_farewell_is_told_before_a_parked_return() {
+    let (io, log) = server_with(|builder| builder.max_waiting_handlers(1));
+    io.on_connect(async |socket: Socket| socket.state::<Log>().note("connect"));
+    io.on("wait", async |_event: Event| tokio::time::sleep(Duration::from_secs(1)).await);
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"wait\"]\x1e41\x1e40").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(log.take(), ["connect", "/ client namespace disconnect 0", "connect"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn handlers_that_wait_for_what_is_not_read_do_not_keep_a_connection_for_ever() {
     let (io, log) = server_with(|builder| builder.max_waiting_handlers(1).max_parked_bytes(0));
     io.on("ask", async |event: Event| {
