@@ -58,7 +58,10 @@ const CHECKS = {
     const client = await connect(cell);
     client.socket.on("question", (value, acknowledge) => acknowledge({ answered: value }));
     for (const value of [...VALUES_OF_ASK, { x: [bytes(1, 2)] }]) {
-      same(await client.call("ask", value), { ok: true, answer: { answered: value } });
+      let answer;
+      // The server waits a second, and JSONP on a busy machine takes about that long.
+      for (let attempt = 0; attempt < 3 && !answer?.ok; attempt++) answer = await client.call("ask", value);
+      same(answer, { ok: true, answer: { answered: value } });
     }
   },
 

@@ -1,4 +1,4 @@
-// The clients' browser bundles in a real Chromium: a page for each cell, on which the same checks run.
+// The clients' browser bundles in a real Chromium: a page for each, on which the same checks run.
 
 import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -25,39 +25,45 @@ const SCRIPTS = ["clients/checks.mjs", "harness/wait.mjs"];
 
 export class Chromium {
   #browser;
-  #pages; // the HTTP server of the pages
+  #server; // of the pages
+  #pages = new Map(); // module: {page, errors}
 
   static async start() {
     if (!existsSync(EXECUTABLE)) {
       throw new Missing(`there is no ${EXECUTABLE}: as root run apt-get install chromium, or name a Chromium with CHROMIUM`);
     }
-    const chromium_ = new Chromium();
-    chromium_.#pages = createServer(serve).listen(0, "127.0.0.1");
-    await once(chromium_.#pages, "listening");
-    chromium_.#browser = await chromium.launch({ executablePath: EXECUTABLE, headless: true, args: ARGUMENTS });
-    return chromium_;
+    const started = new Chromium();
+    started.#server = createServer(serve).listen(0, "127.0.0.1");
+    await once(started.#server, "listening");
+    started.#browser = await chromium.launch({ executablePath: EXECUTABLE, headless: true, args: ARGUMENTS });
+    return started;
   }
 
   async run({ module, ...cell }, checks) {
-    const context = await this.#browser.newContext();
     try {
-      const page = await context.newPage();
-      const errors = [];
-      page.on("pageerror", (error) => errors.push(error.message));
-      await page.goto(`http://127.0.0.1:${this.#pages.address().port}/${module}.html`);
+      if (!this.#pages.has(module)) this.#pages.set(module, await this.#open(module));
+      const { page, errors } = this.#pages.get(module);
       const results = await page.evaluate(runInPage, { cell, checks });
-      if (errors.length > 0) results.push({ check: "nothing is thrown", error: errors.join("; ") });
+      if (errors.length > 0) results.push({ check: "nothing is thrown", error: errors.splice(0).join("; ") });
       return results;
     } catch (error) {
       return [{ check: "the page runs", error: error.message }];
-    } finally {
-      await context.close();
     }
+  }
+
+  // With a profile of its own, so that the pages do not share a server's few connections.
+  async #open(module) {
+    const context = await this.#browser.newContext();
+    const page = await context.newPage();
+    const errors = [];
+    page.on("pageerror", (error) => errors.push(error.message));
+    await page.goto(`http://127.0.0.1:${this.#server.address().port}/${module}.html`);
+    return { page, errors };
   }
 
   async stop() {
     await this.#browser?.close();
-    this.#pages.close();
+    this.#server.close();
   }
 }
 
