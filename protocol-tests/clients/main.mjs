@@ -13,6 +13,7 @@ import { Missing, printTable } from "./table.mjs";
 
 const require = createRequire(import.meta.url);
 const CELLS_AT_A_TIME = 6;
+const WAITING_CELLS_AT_A_TIME = 12;
 const HEARTBEAT_ATTEMPTS = 3;
 const COLUMNS = ["polling", "jsonp", "websocket", "upgrade"];
 const NODE_COLUMNS = ["polling", "websocket", "upgrade"];
@@ -175,12 +176,12 @@ async function helper(name, needs, start) {
 
 async function runAll() {
   const ready = cells.filter((cell) => !cell.missing);
-  await eachOf(ready, async (cell) => cell.results.push(...(await run(cell, cell.url, checksOf(cell)))));
+  await eachOf(ready, CELLS_AT_A_TIME, async (cell) => cell.results.push(...(await run(cell, cell.url, checksOf(cell)))));
 
   // Apart from the others, because here an answer must not be late.
   if (options.url) return leaveOut("another configuration (--server)", HEARTBEAT_CHECKS[0]);
   const connected = ready.filter((cell) => cell.where !== "together" && !cell.results[0]?.error);
-  await eachOf(connected, async (cell) => {
+  await eachOf(connected, WAITING_CELLS_AT_A_TIME, async (cell) => {
     // A busy machine can miss 200 ms; a server without heartbeats misses them every time.
     let results = [];
     for (let attempt = 0; attempt < HEARTBEAT_ATTEMPTS && !results.some(({ error }) => !error); attempt++) {
@@ -191,7 +192,7 @@ async function runAll() {
 }
 
 // Several at a time, but in each page of the browser one after the other: it has few connections for a server.
-async function eachOf(all, handle) {
+async function eachOf(all, atATime, handle) {
   const lanes = new Map();
   for (const cell of all) {
     const lane = cell.where === "chromium" ? cell.module : "";
@@ -201,7 +202,7 @@ async function eachOf(all, handle) {
     const work = async () => {
       for (let cell; (cell = waiting.shift()); ) await handle(cell);
     };
-    return Array.from({ length: lane === "" ? CELLS_AT_A_TIME : 1 }, work);
+    return Array.from({ length: lane === "" ? atATime : 1 }, work);
   });
   await Promise.all(workers);
 }
