@@ -32,6 +32,7 @@
 //! # Features
 //! | feature | what it adds |
 //! |---|---|
+//! | `tls` | HTTPS without a proxy: `Server::listen_tls`, with `Tls` |
 //! | `job-monitor` | the binary `job-monitor`; nothing in the library |
 
 #![warn(unreachable_pub)]
@@ -42,6 +43,10 @@ pub mod proto;
 pub mod server;
 pub mod service;
 mod sync;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use listen::Listening;
 pub use server::*;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};

@@ -1,16 +1,19 @@
-//! Server::listen: running alone, with graceful shutdown.
+//! Server::listen: running alone, over HTTP/1.1 and HTTP/2, with graceful shutdown.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,6 +23,8 @@ use tracing::{debug, warn};
 use crate::engine::{Cut, Engine, EngineHandler};
 use crate::server::Server;
 use crate::service::SocketIoService;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 type Close = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
@@ -35,6 +40,7 @@ pub struct Listening {
 impl Listening {
     async fn bind<H: EngineHandler>(
         address: impl ToSocketAddrs,
+        security: Security,
         engine: Engine<H>,
         close: Close,
     ) -> io::Result<Listening> {
@@ -42,7 +48,7 @@ impl Listening {
         let address = listener.local_addr()?;
         let stop = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, SocketIoService::new(engine), stop.subscribe()));
+        accepting.spawn(accept(listener, security, SocketIoService::new(engine), stop.subscribe()));
         Ok(Listening { address, stop, accepting, close })
     }
 
@@ -82,8 +88,17 @@ impl fmt::Debug for Listening {
     }
 }
 
+/// What lies between TCP and HTTP.
+#[derive(Clone)]
+enum Security {
+    None,
+    #[cfg(feature = "tls")]
+    Tls(Tls),
+}
+
 impl<H: EngineHandler> Engine<H> {
-    /// Listens on `address`, serving Engine.IO alone: other paths get 404.
+    /// Listens on `address`, serving Engine.IO alone: other paths get 404. HTTP/1.1 and HTTP/2 (with prior knowledge, as
+    /// proxies speak it) are served on the same port.
     ///
     /// # Errors
     /// The address could not be bound.
@@ -91,14 +106,31 @@ impl<H: EngineHandler> Engine<H> {
     /// # Cancel safety
     /// Dropping the future binds nothing.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
+        Listening::bind(address, Security::None, self.clone(), self.close_by()).await
+    }
+
+    /// Listens on `address` as [`Engine::listen`] does, over TLS.
+    ///
+    /// # Errors
+    /// The address could not be bound.
+    ///
+    /// # Cancel safety
+    /// Dropping the future binds nothing.
+    #[cfg(feature = "tls")]
+    pub async fn listen_tls(&self, address: impl ToSocketAddrs, tls: Tls) -> io::Result<Listening> {
+        Listening::bind(address, Security::Tls(tls), self.clone(), self.close_by()).await
+    }
+
+    fn close_by(&self) -> Close {
         let engine = self.clone();
-        let close: Close = Box::new(move || Box::pin(async move { engine.close(CLOSE_PATIENCE).await }));
-        Listening::bind(address, self.clone(), close).await
+        Box::new(move || Box::pin(async move { engine.close(CLOSE_PATIENCE).await }))
     }
 }
 
 impl Server {
     /// Listens on `address`, serving Socket.IO alone: other paths get 404. [`Listening::shutdown`] closes the server.
+    ///
+    /// HTTP/1.1 and HTTP/2 (with prior knowledge, as proxies speak it) are served on the same port.
     ///
     /// # Errors
     /// The address could not be bound.
@@ -115,15 +147,32 @@ impl Server {
     /// # }
     /// ```
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
+        Listening::bind(address, Security::None, self.engine().clone(), self.close_by()).await
+    }
+
+    /// Listens on `address` as [`Server::listen`] does, over TLS: browsers then speak HTTP/2, and have one connection for
+    /// all that they do.
+    ///
+    /// # Errors
+    /// The address could not be bound.
+    ///
+    /// # Cancel safety
+    /// Dropping the future binds nothing.
+    #[cfg(feature = "tls")]
+    pub async fn listen_tls(&self, address: impl ToSocketAddrs, tls: Tls) -> io::Result<Listening> {
+        Listening::bind(address, Security::Tls(tls), self.engine().clone(), self.close_by()).await
+    }
+
+    fn close_by(&self) -> Close {
         let server = self.clone();
-        let close: Close = Box::new(move || Box::pin(async move { server.close().await }));
-        Listening::bind(address, self.engine().clone(), close).await
+        Box::new(move || Box::pin(async move { server.close().await }))
     }
 }
 
 /// Accepts until told to stop, then waits for the connections.
 async fn accept<H: EngineHandler>(
     listener: TcpListener,
+    security: Security,
     service: SocketIoService<H>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -133,7 +182,8 @@ async fn accept<H: EngineHandler>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, service.clone(), stop_of_connections.clone()));
+                    let service = service.clone().peer_address(move |_| Some(peer));
+                    connections.spawn(serve(stream, security.clone(), service, stop_of_connections.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close theirs.
@@ -151,45 +201,91 @@ async fn accept<H: EngineHandler>(
 
 async fn serve<H: EngineHandler>(
     stream: TcpStream,
-    peer: SocketAddr,
+    security: Security,
     service: SocketIoService<H>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = service.peer_address(move |_| Some(peer));
+    match security {
+        Security::None => serve_http(stream, service.secure(false), stop).await,
+        #[cfg(feature = "tls")]
+        Security::Tls(tls) => {
+            let mut stop_of_handshake = stop.clone();
+            let accepted = tokio::select! {
+                accepted = tls.accept(stream) => accepted,
+                () = stopped(&mut stop_of_handshake) => return,
+            };
+            match accepted {
+                Ok(stream) => serve_http(stream, service.secure(true), stop).await,
+                Err(error) => debug!(%error, "a TLS handshake failed"),
+            }
+        }
+    }
+}
+
+async fn serve_http<H: EngineHandler>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: SocketIoService<H>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&has_asked);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         let answer = service.clone().call(request);
         async move {
             let Ok(response) = answer.await;
             match response.extensions().get::<Cut>() {
-                // An error of the service is how hyper is told to close without an answer.
+                // An error of the service is how hyper is told to close without an answer: the connection, or the
+                // stream of HTTP/2.
                 Some(Cut) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
                 None => Ok(response),
             }
         }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let finished = tokio::select! {
-        result = &mut connection => Some(result),
-        () = stopped(&mut stop) => None,
-    };
-    let result = match finished {
-        Some(result) => result,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let http = http_builder();
+    let mut connection = std::pin::pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut first_request = std::pin::pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
+    let (mut is_stopping, mut is_known) = (false, false);
+    let result = loop {
+        tokio::select! {
+            result = &mut connection => break result,
+            () = stopped(&mut stop), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // hyper keeps this time only once it knows that it is HTTP/1.
+            () = &mut first_request, if !is_known => {
+                is_known = true;
+                if !has_asked.load(Ordering::Relaxed) {
+                    debug!("a connection that asked for nothing is closed");
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = result {
         debug!(%error, "an HTTP connection ended with an error");
     }
+}
+
+fn http_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST_SIZE)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_SEND_BUFFER)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
 }
 
 /// Resolves when the server is told to stop (or is gone).
@@ -202,3 +298,18 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Node's `headersTimeout`.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A session has up to three streams at a time: a GET that waits, a POST, a WebSocket. A browser has one connection for
+/// all its tabs, a proxy one for many clients; who needs more opens another one.
+const MAX_CONCURRENT_STREAMS: u32 = 256;
+/// Node's `--max-http-header-size`.
+const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
+/// What a client may send on one stream before it is read; HTTP/2's own default. Small beside the connection's, so that a
+/// WebSocket whose handler has enough does not hold up the others.
+const STREAM_WINDOW: u32 = 65_535;
+/// What a client may send on all streams before it is read: the largest message, by default.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What waits in a stream for a client that does not read; more waits in the session, whose `max_send_queue` counts it.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
+/// A client that vanished leaves a connection without a request, on which HTTP/1's timeout would wait as long.
+const KEEP_ALIVE_INTERVAL: Duration = HEADER_READ_TIMEOUT;
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

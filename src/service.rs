@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, COOKIE, HOST};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -34,6 +35,8 @@ type PeerLookup = dyn Fn(&Parts) -> Option<SocketAddr> + Send + Sync;
 pub struct SocketIoService<H = Hub, S = NotFound> {
     engine: Engine<H>,
     peer: Option<Arc<PeerLookup>>,
+    /// Whether the connection is encrypted, if the host knows.
+    secure: Option<bool>,
     inner: S,
 }
 
@@ -55,7 +58,7 @@ pub struct NotFound;
 
 impl<H: EngineHandler> SocketIoService<H> {
     pub(crate) fn new(engine: Engine<H>) -> SocketIoService<H> {
-        SocketIoService { engine, peer: None, inner: NotFound }
+        SocketIoService { engine, peer: None, secure: None, inner: NotFound }
     }
 }
 
@@ -82,11 +85,22 @@ impl<H, S> SocketIoService<H, S> {
         self.peer = Some(Arc::new(lookup));
         self
     }
+
+    /// Says whether the connection is encrypted, whatever the URLs in its requests say.
+    pub(crate) fn secure(mut self, secure: bool) -> Self {
+        self.secure = Some(secure);
+        self
+    }
 }
 
 impl<H, S: Clone> Clone for SocketIoService<H, S> {
     fn clone(&self) -> Self {
-        SocketIoService { engine: self.engine.clone(), peer: self.peer.clone(), inner: self.inner.clone() }
+        SocketIoService {
+            engine: self.engine.clone(),
+            peer: self.peer.clone(),
+            secure: self.secure,
+            inner: self.inner.clone(),
+        }
     }
 }
 
@@ -139,7 +153,8 @@ impl<H, S> Layer<S> for SocketIoLayer<H> {
     type Service = SocketIoService<H, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SocketIoService { engine: self.service.engine.clone(), peer: self.service.peer.clone(), inner }
+        let SocketIoService { engine, peer, secure, inner: NotFound } = self.service.clone();
+        SocketIoService { engine, peer, secure, inner }
     }
 }
 
@@ -162,14 +177,50 @@ where
         if !self.engine.matches(request.uri().path()) {
             return ResponseFuture::Inner { future: self.inner.call(request) };
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let is_https = parts.uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS);
         let peer = PeerInfo {
             address: self.peer.as_ref().and_then(|lookup| lookup(&parts)).map(|address| address.ip()),
-            secure: parts.uri.scheme().is_some_and(|scheme| *scheme == http::uri::Scheme::HTTPS),
+            secure: self.secure.unwrap_or(is_https),
         };
+        let is_http1 = parts.version <= Version::HTTP_11;
+        if !is_http1 {
+            restore_headers(&mut parts);
+        }
         let engine = self.engine.clone();
         let request = Request::from_parts(parts, body);
-        ResponseFuture::Engine { future: Box::pin(async move { engine.handle(request, peer).await }) }
+        let answer = async move {
+            let mut response = engine.handle(request, peer).await;
+            if !is_http1 {
+                // "An endpoint MUST NOT generate an HTTP/2 message containing connection-specific header fields"
+                // (RFC 9113, section 8.2.2).
+                response.headers_mut().remove(CONNECTION);
+            }
+            response
+        };
+        ResponseFuture::Engine { future: Box::pin(answer) }
+    }
+}
+
+/// Gives a request the headers it would have over HTTP/1, for the application's sake.
+fn restore_headers(parts: &mut Parts) {
+    if let Some(authority) = parts.uri.authority()
+        && !parts.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(HOST, host);
+    }
+    join_cookies(&mut parts.headers);
+}
+
+/// "If there are multiple Cookie header fields after decompression, these MUST be concatenated into a single octet
+/// string using the two-octet delimiter of 0x3b, 0x20" (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookies) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, cookies);
     }
 }
 
@@ -237,6 +288,13 @@ pin_project! {
         /// The inner service's.
         #[doc(hidden)]
         Inner { #[pin] body: R },
+    }
+}
+
+/// Empty; what layers around the service need that answer themselves.
+impl<R> Default for EitherBody<R> {
+    fn default() -> EitherBody<R> {
+        EitherBody::Engine { body: ResponseBody::default() }
     }
 }
 

@@ -202,17 +202,18 @@ async fn a_handler_that_has_enough_withholds_the_ok_and_loses_nothing() {
 #[tokio::test]
 async fn a_pause_of_our_own_suspends_the_ping_timeout() {
     let mut config = EngineConfig::default();
-    config.ping_interval = Duration::from_millis(20);
-    config.ping_timeout = Duration::from_millis(40);
+    config.ping_interval = Duration::from_millis(300);
+    config.ping_timeout = Duration::from_millis(100);
     let mut app = App::start(config).await;
     let mut client = app.client().await;
     client.upgrade("/engine.io/?EIO=4&transport=websocket").await;
     client.next_text().await;
     assert_eq!(app.next().await, Happening::Open);
+    assert_eq!(client.next_text().await, "2");
     app.recorder.busy.store(true, Ordering::SeqCst);
     app.connection().wake();
-    assert_eq!(client.next_text().await, "2");
-    let closed = tokio::time::timeout(Duration::from_millis(200), app.happenings.recv()).await;
+    // Longer than the timeout, and shorter than a pause may last.
+    let closed = tokio::time::timeout(Duration::from_millis(250), app.happenings.recv()).await;
     assert!(closed.is_err(), "{closed:?}");
     app.recorder.busy.store(false, Ordering::SeqCst);
     app.connection().wake();
@@ -360,4 +361,108 @@ async fn a_header_hook_sees_every_answer_and_the_first_of_each_session() {
     assert!(!post.head.contains("x-first") && post.head.contains("x-every: POST"), "{}", post.head);
     let refused = client.get("/engine.io/?EIO=4&transport=none").await;
     assert!(!refused.head.contains("x-every"), "{}", refused.head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_engine_opens_no_session() {
+    let app = App::start(EngineConfig::default()).await;
+    app.engine.close(Duration::ZERO).await;
+    assert_eq!(app.client().await.get("/engine.io/?EIO=4&transport=polling").await.status, 503);
+    let mut client = app.client().await;
+    assert_eq!(client.upgrade("/engine.io/?EIO=4&transport=websocket").await.status, 503);
+    assert_eq!(app.engine.clients_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_that_is_there_whole_is_processed_before_the_abort_of_a_poll_beside_it() {
+    for _ in 0..20 {
+        let mut app = App::start(EngineConfig::default()).await;
+        let target = app.open_polling().await;
+        let mut poller = app.client().await;
+        poller.request("GET", &target, "").await;
+        app.get_is_open().await;
+        let body = (0..200).map(|number| format!("4{number}")).collect::<Vec<_>>().join("\u{1e}");
+        let mut poster = app.client().await;
+        poster.request("POST", &target, &body).await;
+        assert_eq!(app.next().await, Happening::Message("0".to_owned()));
+        drop(poller);
+        for number in 1..200 {
+            assert_eq!(app.next().await, Happening::Message(number.to_string()));
+        }
+        assert_eq!(poster.answer().await.body, "ok");
+        assert_eq!(app.next().await, Happening::Close(CloseReason::TransportError));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_ends_its_connection_and_nothing_else() {
+    struct Panics(mpsc::UnboundedSender<CloseReason>);
+    impl EngineHandler for Panics {
+        type Client = ();
+        fn on_open(&self, _connection: &Arc<Connection>, _cx: &mut Context<'_>) {}
+        fn on_message(&self, _client: &mut (), message: Message, _cx: &mut Context<'_>) {
+            assert_eq!(message, Message::Text("fine".into()));
+        }
+        fn on_close(&self, _client: (), reason: CloseReason) {
+            self.0.send(reason).unwrap();
+        }
+    }
+    let (sender, mut closed) = mpsc::unbounded_channel();
+    let engine = Engine::new(EngineConfig::default(), Arc::new(Panics(sender))).unwrap();
+    let listening = engine.listen("127.0.0.1:0").await.unwrap();
+    let mut targets = Vec::new();
+    for _ in 0..2 {
+        let mut client = RawClient::connect(listening.local_addr()).await;
+        let open = client.get("/engine.io/?EIO=4&transport=polling").await;
+        targets.push(format!("/engine.io/?EIO=4&transport=polling&sid={}", sid(&open.body)));
+    }
+    let mut client = RawClient::connect(listening.local_addr()).await;
+    let mut poller = RawClient::connect(listening.local_addr()).await;
+    poller.request("GET", &targets[0], "").await;
+    assert_eq!(client.post(&targets[0], "4bad").await.status, 200);
+    assert_eq!(soon(closed.recv()).await, Some(CloseReason::ForcedClose));
+    assert_eq!(poller.answer().await.body, "1");
+    assert_eq!(client.get(&targets[0]).await.status, 400);
+    assert_eq!(client.post(&targets[1], "4fine").await.body, "ok");
+    assert_eq!(engine.clients_count(), 1);
+}
+
+#[tokio::test]
+async fn a_close_frame_on_a_probe_is_echoed_and_the_session_lives_on() {
+    let mut app = App::start(EngineConfig::default()).await;
+    let target = app.open_polling().await;
+    let mut probe = app.client().await;
+    probe.upgrade(&websocket_target(&target)).await;
+    probe.frame(0x8, &1000u16.to_be_bytes()).await;
+    assert_eq!(probe.next_frame().await, Some((0x8, 1000u16.to_be_bytes().to_vec())));
+    assert_eq!(app.client().await.post(&target, "4a").await.body, "ok");
+    assert_eq!(app.next().await, Happening::Message("a".to_owned()));
+}
+
+#[tokio::test]
+async fn wake_is_never_lost_even_while_the_task_runs() {
+    struct Wakes(mpsc::UnboundedSender<&'static str>);
+    impl EngineHandler for Wakes {
+        type Client = Arc<Connection>;
+        fn on_open(&self, connection: &Arc<Connection>, _cx: &mut Context<'_>) -> Arc<Connection> {
+            Arc::clone(connection)
+        }
+        fn on_message(&self, client: &mut Arc<Connection>, _message: Message, _cx: &mut Context<'_>) {
+            self.0.send("message").unwrap();
+            client.wake();
+        }
+        fn poll(&self, _client: &mut Arc<Connection>, _cx: &mut Context<'_>) {
+            let _ = self.0.send("poll");
+        }
+        fn on_close(&self, _client: Arc<Connection>, _reason: CloseReason) {}
+    }
+    let (sender, mut happenings) = mpsc::unbounded_channel();
+    let engine = Engine::new(EngineConfig::default(), Arc::new(Wakes(sender))).unwrap();
+    let listening = engine.listen("127.0.0.1:0").await.unwrap();
+    let mut client = RawClient::connect(listening.local_addr()).await;
+    let open = client.get("/engine.io/?EIO=4&transport=polling").await;
+    let target = format!("/engine.io/?EIO=4&transport=polling&sid={}", sid(&open.body));
+    client.post(&target, "4a").await;
+    while soon(happenings.recv()).await != Some("message") {}
+    assert_eq!(soon(happenings.recv()).await, Some("poll"));
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::forwarded::{ForwardedHeader, TrustedProxies};
 use super::hooks::{Forbidden, HeadersHook, Hook, HookError, Next};
 use crate::proto::engineio::{Message, SessionConfig, TransportKind};
 
@@ -56,9 +57,17 @@ pub struct EngineConfig {
     /// Changes the headers of every answer to a poll or POST and of every 101, after
     /// [`EngineConfig::initial_headers`]. Default none. Errors are not concerned.
     pub headers: Option<HeadersHook>,
-    /// Bytes that may wait for a slow peer before it is closed with `transport error`. Default 16 MiB; a message
-    /// larger than this is accepted into an empty queue.
+    /// Bytes that may wait for a slow peer before it is closed with `transport error`; each message counts for
+    /// [`EncodedMessage::OVERHEAD`](crate::proto::EncodedMessage::OVERHEAD) bytes more than it has. Default 16 MiB; a
+    /// message larger than this is accepted into an empty queue.
     pub max_send_queue: usize,
+    /// Proxies whose word on the client's address and on TLS is taken, as addresses (`192.0.2.1`) or ranges
+    /// (`10.0.0.0/8`). Default none: the TCP connection alone counts. Set it to the addresses of your reverse proxies,
+    /// each of which must append to (or overwrite) the headers chosen by `forwarded_header`; never to those of clients.
+    pub trusted_proxies: Vec<String>,
+    /// The header in which trusted proxies give their word. Default `X-Forwarded-For` and `X-Forwarded-Proto`; choose
+    /// `Forwarded` for proxies that write that one.
+    pub forwarded_header: ForwardedHeader,
 }
 
 impl Default for EngineConfig {
@@ -80,6 +89,8 @@ impl Default for EngineConfig {
             initial_headers: None,
             headers: None,
             max_send_queue: 16 * 1024 * 1024,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
         }
     }
 }
@@ -151,6 +162,7 @@ impl EngineConfig {
                 accepted: "at least one of polling and websocket",
             });
         }
+        TrustedProxies::new(self)?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::handshake::HandshakeRequest;
 use super::now;
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
-    Loss, Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
+    Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
 };
 use crate::sync::{Mutex, MutexGuard};
 
@@ -83,6 +83,8 @@ pub(crate) struct State {
     pub(crate) inbox: Inbox,
     /// The connection's task, when it sleeps.
     driver: Option<Waker>,
+    /// [`Connection::wake`] was called while it did not.
+    woken: bool,
     /// The GET that waits for packets.
     get: Option<Waker>,
     /// The POST whose body is still coming.
@@ -98,6 +100,8 @@ pub(crate) struct Inbox {
     pub(crate) body: Option<PostBody>,
     /// A WebSocket that probes.
     pub(crate) probe: Option<(ProbeId, OnUpgrade)>,
+    /// A GET or POST whose client has gone. What was there before it is processed first, as a single thread would.
+    pub(crate) aborted: Option<PollMethod>,
     /// Requests that want all that has arrived to be processed first.
     pub(crate) settle: Vec<oneshot::Sender<()>>,
 }
@@ -120,8 +124,15 @@ impl Wakes {
 
 impl Connection {
     pub(crate) fn new(id: SessionId, request: HandshakeRequest, session: Session) -> Connection {
-        let state =
-            State { session, inbox: Inbox::default(), driver: None, get: None, post: None, finished: false };
+        let state = State {
+            session,
+            inbox: Inbox::default(),
+            driver: None,
+            woken: false,
+            get: None,
+            post: None,
+            finished: false,
+        };
         Connection { id, request, state: Mutex::new(state), drained: Notify::new() }
     }
 
@@ -189,7 +200,8 @@ impl Connection {
         self.state.lock().session.is_writable()
     }
 
-    /// Bytes accepted and not yet handed to the operating system.
+    /// Bytes accepted and not yet handed to the operating system, as
+    /// [`EngineConfig::max_send_queue`](super::EngineConfig::max_send_queue) counts them.
     pub fn buffered_bytes(&self) -> usize {
         self.state.lock().session.buffered_bytes()
     }
@@ -231,7 +243,11 @@ impl Connection {
 
     /// Wakes the connection's task, so that it calls [`super::EngineHandler::poll`] and `poll_ready`.
     pub fn wake(&self) {
-        let driver = self.state.lock().driver.take();
+        let driver = {
+            let mut state = self.state.lock();
+            state.woken = true;
+            state.driver.take()
+        };
         if let Some(driver) = driver {
             driver.wake();
         }
@@ -317,10 +333,11 @@ impl State {
         Wakes([self.driver.take(), self.get.take(), self.post.take()])
     }
 
-    /// Whether bytes may have arrived that a request must not overtake: a WebSocket probes, or the session's end is
-    /// not yet told to all.
+    /// Whether something may have arrived that a request must not overtake: a WebSocket probes, a request was aborted,
+    /// or the session's end is not yet told to all.
     pub(crate) fn is_unsettled(&self) -> bool {
-        !self.finished && (self.session.probe().is_some() || self.session.is_closed())
+        let changes = self.session.probe().is_some() || self.session.is_closed();
+        !self.finished && (changes || self.inbox.aborted.is_some())
     }
 
     /// The wakers of the requests that wait.
@@ -328,10 +345,17 @@ impl State {
         [self.get.take(), self.post.take()]
     }
 
+    /// The connection's task runs: nobody has to wake it. Gives the WebSocket that probes, if there is a new one.
+    pub(crate) fn run(&mut self) -> Option<(ProbeId, OnUpgrade)> {
+        self.driver = None;
+        self.woken = false;
+        self.inbox.probe.take()
+    }
+
     /// Lets the connection's task sleep; refused when there is something new for it.
-    pub(crate) fn sleep(&mut self, cx: &Context<'_>, takes_body: bool) -> bool {
-        let body_waits = takes_body && self.inbox.body.is_some();
-        if body_waits || self.inbox.probe.is_some() || !self.inbox.settle.is_empty() {
+    pub(crate) fn sleep(&mut self, cx: &Context<'_>, reads: bool) -> bool {
+        let request_waits = reads && (self.inbox.body.is_some() || self.inbox.aborted.is_some());
+        if request_waits || self.woken || self.inbox.probe.is_some() || !self.inbox.settle.is_empty() {
             return false;
         }
         self.driver = Some(cx.waker().clone());
@@ -369,18 +393,18 @@ impl OpenRequest {
     /// Hands a POST's body to the connection's task and waits until it has been processed (or the session has
     /// closed, which makes no difference to the answer).
     pub(crate) async fn process(mut self, packets: Payload) {
+        // From here on the task ends the request in the session, when it takes the body.
+        self.open = false;
         let (done, processed) = oneshot::channel();
         let driver = {
             let mut state = self.connection.state.lock();
             if state.finished {
-                None
-            } else {
-                state.inbox.body = Some(PostBody { packets, done });
-                state.driver.take()
+                return;
             }
+            state.session.handle_body();
+            state.inbox.body = Some(PostBody { packets, done });
+            state.driver.take()
         };
-        // From here on the task ends the request in the session, when it takes the body.
-        self.open = false;
         if let Some(driver) = driver {
             driver.wake();
         }
@@ -411,11 +435,14 @@ impl OpenRequest {
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         if self.open {
-            let method = self.method;
-            self.connection.change(|session| {
-                session.handle_request_end(now(), method);
-                session.handle_lost(now(), Via::Polling, Loss::Failed);
-            });
+            let driver = {
+                let mut state = self.connection.state.lock();
+                state.inbox.aborted = Some(self.method);
+                state.driver.take()
+            };
+            if let Some(driver) = driver {
+                driver.wake();
+            }
         }
     }
 }
@@ -432,7 +459,7 @@ impl Connection {
                 return Poll::Pending;
             }
             let now = now();
-            let bytes = messages.iter().map(|message| message.len()).sum();
+            let bytes = messages.iter().map(|message| message.weight()).sum();
             state.session.handle_request_end(now, PollMethod::Get);
             state.session.handle_transmitted(now, Via::Polling, bytes);
             // This GET may have brought a graceful close one step on.

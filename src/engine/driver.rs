@@ -1,6 +1,7 @@
 //! Driver: the one task of a connection, from open to close, polling or WebSocket.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,10 +12,10 @@ use bytestring::ByteString;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
-use tracing::debug;
+use tracing::{debug, error};
 
-use super::connection::{Connection, PostBody};
-use super::farewell::{Farewell, PATIENCE, PATIENCE_AT_SHUTDOWN};
+use super::connection::{Connection, Inbox, PostBody};
+use super::farewell::Farewell;
 use super::registry::TaskGuard;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
@@ -99,7 +100,7 @@ impl<H: EngineHandler> Driver<H> {
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut budget = MESSAGES_PER_POLL;
         loop {
-            self.take_probe();
+            self.begin_run();
             self.poll_link(cx);
             self.open_client(cx);
             if let Some(client) = &mut self.client {
@@ -126,8 +127,8 @@ impl<H: EngineHandler> Driver<H> {
     }
 
     /// Takes over a WebSocket that wants to become the session's.
-    fn take_probe(&mut self) {
-        let probe = self.connection.state().inbox.probe.take();
+    fn begin_run(&mut self) {
+        let probe = self.connection.state().run();
         if let Some((id, upgrade)) = probe {
             self.drop_link();
             self.link = Link::Upgrading(Via::Probe(id), upgrade);
@@ -204,10 +205,13 @@ impl<H: EngineHandler> Driver<H> {
         if self.connection.state().session.is_closed() {
             return None;
         }
-        if let Some(input) = self.next_of_body() {
+        if let Some(input) = self.next_of_requests() {
             return Some(input);
         }
         let Link::Open(via, socket) = &mut self.link else { return None };
+        if self.peer_done {
+            return None;
+        }
         let via = *via;
         let Poll::Ready(incoming) = socket.poll_read(cx) else { return None };
         Some(match incoming {
@@ -250,11 +254,15 @@ impl<H: EngineHandler> Driver<H> {
         }
     }
 
-    /// The next packet of the POST at hand, or of the one that waits.
-    fn next_of_body(&mut self) -> Option<Input> {
+    /// The next packet of the POST at hand, or of the one that waits; behind them, that a client has gone.
+    fn next_of_requests(&mut self) -> Option<Input> {
         if self.body.is_none() {
             let mut state = self.connection.state();
-            let body = state.inbox.body.take()?;
+            let Some(body) = state.inbox.body.take() else {
+                let method = state.inbox.aborted.take()?;
+                state.session.handle_request_end(now(), method);
+                return Some(Input::Lost(Via::Polling, Loss::Failed));
+            };
             // From here on another POST may come: a client that hears from a handler before its POST is answered
             // may send the next one.
             state.session.handle_request_end(now(), PollMethod::Post);
@@ -375,11 +383,12 @@ impl<H: EngineHandler> Driver<H> {
                 if !self.peer_done {
                     socket.queue_close();
                 }
-                let (peer_done, patience) = (std::mem::take(&mut self.peer_done), self.patience());
+                let peer_done = std::mem::take(&mut self.peer_done);
+                let sleep = Box::pin(tokio::time::sleep_until(now().into()));
+                let farewell = Farewell::new(socket, peer_done, &self.shared.registry, sleep);
                 let task = self.shared.registry.task();
                 tokio::spawn(async move {
-                    let sleep = Box::pin(tokio::time::sleep(patience));
-                    Farewell::new(socket, peer_done, patience, sleep).await;
+                    farewell.await;
                     drop(task);
                 });
             }
@@ -391,26 +400,15 @@ impl<H: EngineHandler> Driver<H> {
         self.link = Link::None;
     }
 
-    fn patience(&self) -> std::time::Duration {
-        if self.shared.registry.is_closed() { PATIENCE_AT_SHUTDOWN } else { PATIENCE }
-    }
-
     /// The session is closed: tells the handler, lets go of all who wait, and takes leave of the peer.
     fn close(&mut self, reason: CloseReason, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.registry.remove(self.connection.id());
         if let Some(client) = self.client.take() {
             self.shared.handler.on_close(client, reason);
         }
-        self.end_body();
-        let (inbox, requests) = {
-            let mut state = self.connection.state();
-            (state.finish(), state.take_requests())
-        };
-        if let Some((_, upgrade)) = inbox.probe {
+        if let Some((_, upgrade)) = self.let_go().probe {
             self.shared.turn_away(upgrade);
         }
-        wake(requests);
-        self.connection.notify_drained();
         match std::mem::replace(&mut self.link, Link::None) {
             Link::Open(Via::WebSocket, socket) => self.take_leave(socket, reason),
             link => {
@@ -419,6 +417,18 @@ impl<H: EngineHandler> Driver<H> {
             }
         }
         self.poll_farewell(cx)
+    }
+
+    /// Lets go of all requests that wait; gives what is left of the inbox.
+    fn let_go(&mut self) -> Inbox {
+        self.end_body();
+        let (inbox, requests) = {
+            let mut state = self.connection.state();
+            (state.finish(), state.take_requests())
+        };
+        wake(requests);
+        self.connection.notify_drained();
+        inbox
     }
 
     fn take_leave(&mut self, mut socket: Box<WebSocket>, reason: CloseReason) {
@@ -432,7 +442,7 @@ impl<H: EngineHandler> Driver<H> {
             socket.queue_close();
         }
         let sleep = std::mem::replace(&mut self.sleep, Box::pin(tokio::time::sleep_until(now().into())));
-        self.farewell = Some(Farewell::new(socket, self.peer_done, self.patience(), sleep));
+        self.farewell = Some(Farewell::new(socket, self.peer_done, &self.shared.registry, sleep));
     }
 
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -462,7 +472,7 @@ impl<H: EngineHandler> Driver<H> {
             Link::Open(via, socket) => socket.queue().is_empty().then_some(*via),
             Link::None | Link::Upgrading(..) => None,
         };
-        let takes_body = self.client.is_some() && self.body.is_none() && !self.paused;
+        let reads = self.client.is_some() && self.body.is_none() && !self.paused;
         let mut state = self.connection.state();
         if state.session.is_closed()
             || writes_by.is_some_and(|via| state.session.can_transmit(via))
@@ -470,7 +480,7 @@ impl<H: EngineHandler> Driver<H> {
         {
             return false;
         }
-        state.sleep(cx, takes_body)
+        state.sleep(cx, reads)
     }
 
     /// `false` when the deadline has passed already.
@@ -500,7 +510,29 @@ impl<H: EngineHandler> Future for Driver<H> {
         if self.farewell.is_some() {
             return self.poll_farewell(cx);
         }
-        self.drive(cx)
+        // A handler that panics ends its connection, and nothing else; what it left half done is dropped.
+        catch_unwind(AssertUnwindSafe(|| self.drive(cx))).unwrap_or_else(|_| {
+            error!("the handler of a connection panicked: the connection is closed");
+            Poll::Ready(())
+        })
+    }
+}
+
+/// A task that ends before its session does (a panic, a runtime that shuts down) leaves nothing behind.
+impl<H: EngineHandler> Drop for Driver<H> {
+    fn drop(&mut self) {
+        if self.connection.state().finished {
+            return;
+        }
+        self.connection.discard();
+        self.shared.registry.remove(self.connection.id());
+        if let Some(client) = self.client.take() {
+            let close = AssertUnwindSafe(|| self.shared.handler.on_close(client, CloseReason::ForcedClose));
+            if catch_unwind(close).is_err() {
+                error!("the handler of a closed connection panicked");
+            }
+        }
+        self.let_go();
     }
 }
 

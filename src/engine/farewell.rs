@@ -1,16 +1,18 @@
 //! Farewell: the last moments of a WebSocket, after its session is gone or never was.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
-use super::registry::TaskGuard;
+use super::registry::{Registry, TaskGuard};
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
 
@@ -19,6 +21,8 @@ pub(crate) struct Farewell {
     socket: Box<WebSocket>,
     phase: Phase,
     deadline: Pin<Box<Sleep>>,
+    /// Resolves when the engine closes, which shortens the wait; then `None`.
+    closing: Option<BoxFuture<'static, ()>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,11 +43,12 @@ impl Farewell {
     pub(crate) fn new(
         socket: Box<WebSocket>,
         peer_done: bool,
-        patience: Duration,
+        registry: &Registry,
         mut sleep: Pin<Box<Sleep>>,
     ) -> Farewell {
-        sleep.as_mut().reset(Instant::now() + patience);
-        Farewell { socket, phase: Phase::Flush { peer_done }, deadline: sleep }
+        sleep.as_mut().reset(Instant::now() + PATIENCE);
+        let closing: BoxFuture<'static, ()> = Box::pin(registry.closing());
+        Farewell { socket, phase: Phase::Flush { peer_done }, deadline: sleep, closing: Some(closing) }
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Phase>> {
@@ -79,6 +84,11 @@ impl Future for Farewell {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
+            self.closing = None;
+            let deadline = self.deadline.deadline().min(Instant::now() + PATIENCE_AT_SHUTDOWN);
+            self.deadline.as_mut().reset(deadline);
+        }
         if self.deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -95,26 +105,19 @@ impl Future for Farewell {
 }
 
 /// Closes a WebSocket that no session takes, with an empty close frame, as Node does.
-pub(crate) async fn turn_away(
-    upgrade: OnUpgrade,
-    max_message_size: usize,
-    patience: Duration,
-    task: TaskGuard,
-) {
-    let _task = task;
-    let Ok(upgraded) = upgrade.await else { return };
+pub(crate) async fn turn_away(upgrade: OnUpgrade, max_message_size: usize, task: TaskGuard) {
+    let Ok(Ok(upgraded)) = tokio::time::timeout(PATIENCE, upgrade).await else { return };
     let mut socket = Box::new(WebSocket::new(TokioIo::new(upgraded), max_message_size, false));
     socket.queue_close();
-    Farewell::new(socket, false, patience, Box::pin(tokio::time::sleep(patience))).await;
+    Farewell::new(socket, false, task.registry(), Box::pin(tokio::time::sleep(PATIENCE))).await;
 }
 
 /// Writes `raw` to a WebSocket that Node refuses only after the 101, and ends it.
-pub(crate) async fn turn_away_raw(upgrade: OnUpgrade, raw: String, patience: Duration, task: TaskGuard) {
+pub(crate) async fn turn_away_raw(upgrade: OnUpgrade, raw: String, task: TaskGuard) {
     let _task = task;
-    let Ok(upgraded) = upgrade.await else { return };
-    let mut io = TokioIo::new(upgraded);
     // Neither a failure nor the end of patience changes anything: the connection ends.
-    let _ = tokio::time::timeout(patience, async {
+    let _ = tokio::time::timeout(PATIENCE, async {
+        let mut io = TokioIo::new(upgrade.await.map_err(io::Error::other)?);
         io.write_all(raw.as_bytes()).await?;
         io.shutdown().await
     })
@@ -122,9 +125,9 @@ pub(crate) async fn turn_away_raw(upgrade: OnUpgrade, raw: String, patience: Dur
 }
 
 /// How long a peer may take over its goodbye: Node's `ws` waits 30 s for the close frame.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The same while the server shuts down.
-pub(crate) const PATIENCE_AT_SHUTDOWN: Duration = Duration::from_secs(1);
+const PATIENCE_AT_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// A peer that goes on sending is read in portions, so that it does not hold its worker thread.
 const STEPS_PER_POLL: usize = 32;

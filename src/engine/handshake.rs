@@ -1,5 +1,6 @@
 //! HandshakeRequest: a compact copy of the request that opened a session.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -7,15 +8,22 @@ use super::hooks::RequestHead;
 use crate::proto::engineio::{EngineQuery, Revision, TransportKind};
 
 /// Header names (lower case) and values in order of arrival.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     entries: Box<[Header]>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Header {
     name: Box<str>,
     value: Box<[u8]>,
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Their values may be credentials.
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 impl Headers {
@@ -27,6 +35,13 @@ impl Headers {
     /// All headers.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries.iter().map(|header| (&*header.name, &*header.value))
+    }
+}
+
+impl fmt::Debug for HandshakeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Target and headers hold credentials.
+        f.debug_struct("HandshakeRequest").field("peer_address", &self.peer_address).finish_non_exhaustive()
     }
 }
 
@@ -45,7 +60,7 @@ impl From<&http::HeaderMap> for Headers {
 }
 
 /// The request that opened a session, without hyper's buffers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HandshakeRequest {
     /// Path and query as the client sent them.
     pub url: Box<str>,

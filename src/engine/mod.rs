@@ -10,10 +10,15 @@
 
 mod config;
 mod connection;
+mod cookie;
+mod cors;
 mod driver;
 mod farewell;
+mod forwarded;
 mod handshake;
 mod hooks;
+mod http_compression;
+mod jsonp;
 mod polling;
 mod refusal;
 mod registry;
@@ -34,8 +39,12 @@ use http_body_util::Full;
 
 pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
+pub use cookie::{CookieOptions, CookiePriority, SameSite};
+pub use cors::{Cors, CorsOrigin, OriginMatcher};
+pub use forwarded::ForwardedHeader;
 pub use handshake::{HandshakeRequest, Headers};
 pub use hooks::{Forbidden, HeadersHook, Hook, HookError, Next, Passed, RequestHead};
+pub use http_compression::HttpCompression;
 pub use polling::Cut;
 pub use refusal::Refusal;
 pub use service::PeerInfo;
@@ -44,6 +53,7 @@ pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, Tran
 pub(crate) use connection::random_id;
 
 use crate::proto::EncodedMessage;
+use forwarded::TrustedProxies;
 use registry::Registry;
 
 /// What the layer above does with sessions: implemented by [`crate::Server`], or by an application that speaks
@@ -111,6 +121,7 @@ pub(crate) struct Shared<H> {
     pub(crate) config: EngineConfig,
     pub(crate) path_prefix: String,
     pub(crate) initial_packet: Option<Arc<EncodedMessage>>,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) handler: Arc<H>,
     pub(crate) registry: Arc<Registry>,
 }
@@ -130,7 +141,8 @@ impl<H: EngineHandler> Engine<H> {
             })
         });
         let registry = Arc::new(Registry::new());
-        let shared = Shared { config, path_prefix, initial_packet, handler, registry };
+        let proxies = TrustedProxies::new(&config)?;
+        let shared = Shared { config, path_prefix, initial_packet, proxies, handler, registry };
         Ok(Engine { shared: Arc::new(shared) })
     }
 
@@ -154,14 +166,13 @@ impl<H: EngineHandler> Engine<H> {
         self.shared.registry.get(id)
     }
 
-    /// Closes all sessions at once (`forced close`) and refuses new ones with 503; returns when every task of the
+    /// Closes all sessions at once (`forced close`), refuses new ones with 503 from now on, and returns when every task of the
     /// engine has ended, after `patience` at the latest.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting, not the closing.
     pub async fn close(&self, patience: Duration) {
-        self.shared.registry.close();
-        for connection in self.shared.registry.all() {
+        for connection in self.shared.registry.close() {
             connection.discard();
         }
         // The end of patience is no error: what still runs ends with its own deadline.

@@ -41,7 +41,7 @@ impl<H: EngineHandler> Engine<H> {
                 session.poll_transmit(now(), Via::Polling, &mut messages);
                 session.handle_request_end(now(), PollMethod::Get);
             }
-            let bytes = messages.iter().map(|message| message.len()).sum();
+            let bytes = messages.iter().map(|message| message.weight()).sum();
             session.handle_transmitted(now(), Via::Polling, bytes);
         }
         tokio::spawn(Driver::polling(Arc::clone(&self.shared), Arc::clone(&connection)));
@@ -65,8 +65,12 @@ impl<H: EngineHandler> Engine<H> {
         B: Body + Send + Unpin + 'static,
         B::Data: Send,
     {
-        let Some(open) = begin(connection, PollMethod::Post).await? else {
-            return Ok(status(StatusCode::BAD_REQUEST));
+        let open = match begin(connection, PollMethod::Post).await {
+            Ok(Some(open)) => open,
+            refused => {
+                drain_body(body);
+                return refused.map(|_| status(StatusCode::BAD_REQUEST));
+            }
         };
         let revision = connection.request().revision;
         let is_binary =
@@ -74,12 +78,14 @@ impl<H: EngineHandler> Engine<H> {
         if is_binary && revision == Revision::V4 {
             connection.change(|session| session.handle_invalid_request(now()));
             drop(open);
+            drain_body(body);
             return Ok(status(StatusCode::BAD_REQUEST));
         }
         let limit = self.shared.config.max_http_buffer_size;
         let body = tokio::select! {
-            body = read_body(body, limit) => body,
+            biased;
             () = open.closed() => return Ok(cut()),
+            body = read_body(body, limit) => body,
         };
         match body {
             Ok(body) => {
@@ -92,9 +98,9 @@ impl<H: EngineHandler> Engine<H> {
                 Ok(self.ok_response(head))
             }
             Err(BodyError::Lost) => Ok(cut()),
-            Err(BodyError::TooLarge(drain)) => {
+            Err(BodyError::TooLarge(rest)) => {
                 open.end();
-                tokio::spawn(tokio::time::timeout(DRAIN_TIME, drain));
+                drain_body(rest);
                 Ok(status(StatusCode::PAYLOAD_TOO_LARGE))
             }
         }
@@ -170,26 +176,21 @@ async fn begin(connection: &Arc<Connection>, method: PollMethod) -> Result<Optio
 const ABORT_NOTICE: Duration = Duration::from_millis(2);
 const ABORT_NOTICE_STEPS: usize = 5;
 
-enum BodyError<F> {
+enum BodyError<B> {
     /// The client went away.
     Lost,
-    /// More than the limit; the future reads and drops the rest, within reason, so that the TCP connection can go
-    /// on.
-    TooLarge(F),
+    /// More than the limit; this is the rest.
+    TooLarge(B),
 }
 
 /// Reads a body of at most `limit` bytes.
-async fn read_body<B>(mut body: B, limit: usize) -> Result<Bytes, BodyError<impl Future<Output = ()>>>
-where
-    B: Body + Unpin,
-{
+async fn read_body<B: Body + Unpin>(mut body: B, limit: usize) -> Result<Bytes, BodyError<B>> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(BodyError::Lost) };
         let Ok(mut data) = frame.into_data() else { continue };
         if bytes.len() + data.remaining() > limit {
-            drop((bytes, data));
-            return Err(BodyError::TooLarge(drain(body)));
+            return Err(BodyError::TooLarge(body));
         }
         bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
@@ -202,17 +203,28 @@ fn lossy_text(bytes: Bytes) -> ByteString {
     ByteString::try_from(bytes.clone()).unwrap_or_else(lossy)
 }
 
-async fn drain<B: Body + Unpin>(mut body: B) {
-    let mut bytes = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        bytes += frame.data_ref().map_or(0, Buf::remaining);
-        if bytes > DRAIN_BYTES {
-            break;
-        }
+/// Reads and drops a body that nobody wants, within reason, beside the answer: a client that is still sending would not
+/// see the answer if the connection were closed over it.
+pub(crate) fn drain_body<B>(mut body: B)
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+{
+    if body.is_end_stream() {
+        return;
     }
+    tokio::spawn(tokio::time::timeout(DRAIN_TIME, async move {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Buf::remaining);
+            if bytes > DRAIN_BYTES {
+                break;
+            }
+        }
+    }));
 }
 
-/// A client that announced too much may send so much more before its TCP connection is cut.
+/// So much may come before the TCP connection is cut.
 const DRAIN_BYTES: usize = 64 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 

@@ -1,5 +1,7 @@
 //! Refusal: why a request is refused, and the one mapping of that to HTTP.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -9,7 +11,7 @@ use super::ResponseBody;
 use crate::proto::engineio::TransportKind;
 
 /// Why a request was refused; the codes and messages are Node's (`Server.errors`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Code 0: `transport` is unknown or not enabled.
@@ -58,6 +60,8 @@ pub enum Refusal {
         /// What it said.
         message: Option<String>,
     },
+    /// The engine is closed: 503, code 3.
+    Closed,
     /// Code 5: the protocol revision is not supported.
     UnsupportedProtocol {
         /// The revision the query asks for.
@@ -75,6 +79,7 @@ impl Refusal {
             Refusal::TransportMismatch { .. }
             | Refusal::ProtocolMismatch { .. }
             | Refusal::TransportHandshake
+            | Refusal::Closed
             | Refusal::Middleware { .. }
             | Refusal::IdGeneration { .. } => 3,
             Refusal::Forbidden { .. } => 4,
@@ -112,6 +117,7 @@ impl Refusal {
                 "previousProtocol": previous,
             }),
             Refusal::TransportHandshake => json!({ "name": "TRANSPORT_HANDSHAKE_ERROR" }),
+            Refusal::Closed => json!({ "name": "SERVER_CLOSED" }),
             Refusal::Middleware { .. } => json!({ "name": "MIDDLEWARE_FAILURE" }),
             // How a JavaScript `Error` looks as JSON.
             Refusal::IdGeneration { .. } => json!({ "name": "ID_GENERATION_ERROR", "error": {} }),
@@ -123,6 +129,7 @@ impl Refusal {
     /// What the client is told.
     fn text(&self) -> &str {
         match self {
+            Refusal::Closed => "Service Unavailable",
             Refusal::Forbidden { message: Some(message) } if !message.is_empty() => message,
             _ => self.message(),
         }
@@ -133,6 +140,7 @@ impl Refusal {
         let body = format!(r#"{{"code":{},"message":{}}}"#, self.code(), Value::from(self.text()));
         let mut response = Response::new(ResponseBody::new(Bytes::from(body)));
         *response.status_mut() = match self {
+            Refusal::Closed => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -142,7 +150,11 @@ impl Refusal {
 
     /// The answer to a WebSocket handshake: 400 and the message, then the connection ends.
     pub(crate) fn to_upgrade_response(&self) -> Response<ResponseBody> {
-        abort_upgrade(self.text())
+        let mut response = abort_upgrade(self.text());
+        if *self == Refusal::Closed {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
     }
 
     /// The answer as raw bytes, for a WebSocket that Node refuses only after the 101.
@@ -152,6 +164,26 @@ impl Refusal {
             "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {}\r\n\r\n{message}",
             message.len()
         )
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The id of a session may be valid elsewhere, or have been.
+        let sid = matches!(self, Refusal::UnknownSession { .. });
+        let context = if sid { Value::Null } else { self.context() };
+        f.debug_struct("Refusal").field("code", &self.code()).field("context", &context).finish()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::IdGeneration { error } | Refusal::Middleware { error } => {
+                write!(f, "{}: {error}", self.message())
+            }
+            _ => f.write_str(self.message()),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -15,7 +14,17 @@ use crate::sync::RwLock;
 pub(crate) struct Registry {
     connections: RwLock<HashMap<SessionId, Arc<Connection>>>,
     tasks: watch::Sender<usize>,
-    closed: AtomicBool,
+    /// Changes only under the lock of `connections`, so that no session is registered behind the close.
+    closed: watch::Sender<bool>,
+}
+
+/// Why a connection was not registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotRegistered {
+    /// Another connection has this id.
+    Taken,
+    /// The engine is closed.
+    Closed,
 }
 
 impl Registry {
@@ -23,17 +32,20 @@ impl Registry {
         Registry {
             connections: RwLock::default(),
             tasks: watch::Sender::new(0),
-            closed: AtomicBool::new(false),
+            closed: watch::Sender::new(false),
         }
     }
 
-    /// Registers a connection; `false` if its id is taken.
-    pub(crate) fn insert(&self, connection: &Arc<Connection>) -> bool {
-        match self.connections.write().entry(connection.id().clone()) {
-            Entry::Occupied(_) => false,
+    pub(crate) fn insert(&self, connection: &Arc<Connection>) -> Result<(), NotRegistered> {
+        let mut connections = self.connections.write();
+        if self.is_closed() {
+            return Err(NotRegistered::Closed);
+        }
+        match connections.entry(connection.id().clone()) {
+            Entry::Occupied(_) => Err(NotRegistered::Taken),
             Entry::Vacant(entry) => {
                 entry.insert(Arc::clone(connection));
-                true
+                Ok(())
             }
         }
     }
@@ -50,23 +62,29 @@ impl Registry {
         self.connections.read().len()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
-        self.connections.read().values().cloned().collect()
-    }
-
     /// Counts a task until the guard is dropped.
     pub(crate) fn task(self: &Arc<Self>) -> TaskGuard {
         self.tasks.send_modify(|tasks| *tasks += 1);
         TaskGuard(Arc::clone(self))
     }
 
-    /// Marks the engine as closed: tasks stop waiting for their peers' goodbyes.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+    /// Closes the engine: nobody registers any more, and tasks stop waiting for their peers' goodbyes. Gives the
+    /// connections that are left.
+    pub(crate) fn close(&self) -> Vec<Arc<Connection>> {
+        let connections = self.connections.write();
+        self.closed.send_replace(true);
+        connections.values().cloned().collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        *self.closed.borrow()
+    }
+
+    /// Resolves when the engine closes.
+    pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closed = self.closed.subscribe();
+        // The sender is gone only when the engine is.
+        async move { drop(closed.wait_for(|closed| *closed).await) }
     }
 
     /// Waits until no task is left.
@@ -79,6 +97,12 @@ impl Registry {
 /// One running task of the engine.
 #[derive(Debug)]
 pub(crate) struct TaskGuard(Arc<Registry>);
+
+impl TaskGuard {
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0
+    }
+}
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {

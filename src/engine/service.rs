@@ -10,10 +10,11 @@ use hyper::upgrade::OnUpgrade;
 
 use super::connection::{Connection, SessionId};
 use super::driver::Driver;
-use super::farewell::{PATIENCE, turn_away, turn_away_raw};
+use super::farewell::{turn_away, turn_away_raw};
 use super::handshake::HandshakeRequest;
 use super::hooks::{Forbidden, Next, Panicked, Passed, RequestHead};
-use super::polling::{cut, status};
+use super::polling::{cut, drain_body, status};
+use super::registry::NotRegistered;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{EngineQuery, OpenPacket, Revision, Session, TransportKind};
@@ -38,6 +39,7 @@ impl<H: EngineHandler> Engine<H> {
         B: Body + Send + Unpin + 'static,
         B::Data: Send,
     {
+        let peer = self.shared.proxies.resolve(request.headers(), peer);
         // As on Node, whose upgrade listener is only there when WebSocket is.
         let is_upgrade =
             self.shared.config.allows(TransportKind::WebSocket) && upgrade::is_requested(&request);
@@ -55,12 +57,18 @@ impl<H: EngineHandler> Engine<H> {
             return self.upgrade(&head, &query, extensions, headers, on_upgrade).await;
         }
         let answer = match self.verify(&query, &head).await {
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                drain_body(body);
+                Err(refusal)
+            }
             Ok(None) => self.open_polling(&head, &query, extensions).await,
             Ok(Some(connection)) => match *head.method() {
                 Method::GET => self.poll(&connection, &head).await,
                 Method::POST => self.post(&connection, &head, body).await,
-                _ => Ok(status(StatusCode::INTERNAL_SERVER_ERROR)),
+                _ => {
+                    drain_body(body);
+                    Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
+                }
             },
         };
         with_headers(answer.unwrap_or_else(|refusal| self.refuse(&refusal, &head).to_response()), headers)
@@ -133,8 +141,9 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     async fn verify_handshake(&self, transport: TransportKind, head: &RequestHead) -> Result<(), Refusal> {
-        if !head.is_upgrade() && *head.method() != Method::GET {
-            return Err(Refusal::BadHandshakeMethod { method: head.method().to_string() });
+        let method = upgrade::method(head.request());
+        if *method != Method::GET {
+            return Err(Refusal::BadHandshakeMethod { method: method.to_string() });
         }
         if transport == TransportKind::WebSocket && !head.is_upgrade() {
             return Err(Refusal::TransportHandshake);
@@ -158,7 +167,7 @@ impl<H: EngineHandler> Engine<H> {
             Err(refusal) => return self.refuse(&refusal, head).to_upgrade_response(),
         };
         if self.shared.registry.is_closed() {
-            return status(StatusCode::SERVICE_UNAVAILABLE);
+            return self.refuse(&Refusal::Closed, head).to_upgrade_response();
         }
         let mut response = match upgrade::accept(head.request()) {
             Ok(response) => response,
@@ -181,11 +190,15 @@ impl<H: EngineHandler> Engine<H> {
                 Ok(connection) => {
                     tokio::spawn(Driver::websocket(Arc::clone(&self.shared), connection, on_upgrade));
                 }
+                // Over HTTP/2 there is no connection to write into.
+                Err(refusal) if refusal == Refusal::Closed || upgrade::is_connect(head.request()) => {
+                    return self.refuse(&refusal, head).to_upgrade_response();
+                }
                 // Node finds out only after the 101, and then writes an HTTP answer into the WebSocket.
                 Err(refusal) => {
                     let raw = self.refuse(&refusal, head).to_raw();
                     let task = self.shared.registry.task();
-                    tokio::spawn(turn_away_raw(on_upgrade, raw, PATIENCE, task));
+                    tokio::spawn(turn_away_raw(on_upgrade, raw, task));
                 }
             },
         }
@@ -227,10 +240,13 @@ impl<H: EngineHandler> Engine<H> {
         }
         let request = HandshakeRequest::new(head, query, transport, extensions);
         let connection = Arc::new(Connection::new(id, request, session));
-        if !self.shared.registry.insert(&connection) {
-            return Err(Refusal::IdGeneration { error: "generate_id gave an id that is taken".to_owned() });
+        match self.shared.registry.insert(&connection) {
+            Ok(()) => Ok(connection),
+            Err(NotRegistered::Closed) => Err(Refusal::Closed),
+            Err(NotRegistered::Taken) => {
+                Err(Refusal::IdGeneration { error: "generate_id gave an id that is taken".to_owned() })
+            }
         }
-        Ok(connection)
     }
 
     async fn session_id(&self, head: &RequestHead) -> Result<SessionId, Refusal> {
@@ -257,7 +273,10 @@ impl<H: EngineHandler> Engine<H> {
 
     /// Lets the handler know of a refusal.
     fn refuse<'a>(&self, refusal: &'a Refusal, head: &RequestHead) -> &'a Refusal {
-        self.shared.handler.on_refusal(refusal, head);
+        // Of the close the application knows.
+        if *refusal != Refusal::Closed {
+            self.shared.handler.on_refusal(refusal, head);
+        }
         refusal
     }
 }
@@ -265,7 +284,7 @@ impl<H: EngineHandler> Engine<H> {
 impl<H: EngineHandler> Shared<H> {
     pub(crate) fn turn_away(&self, upgrade: OnUpgrade) {
         let task = self.registry.task();
-        tokio::spawn(turn_away(upgrade, self.config.max_http_buffer_size, PATIENCE, task));
+        tokio::spawn(turn_away(upgrade, self.config.max_http_buffer_size, task));
     }
 }
 

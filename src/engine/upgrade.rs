@@ -1,20 +1,34 @@
-//! The WebSocket handshake (RFC 6455, section 4.2), with the answers of Node's `ws`.
+//! The WebSocket handshake (RFC 6455, section 4.2; over HTTP/2, RFC 8441), with the answers of Node's `ws`.
 
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::ext::Protocol;
 use tungstenite::handshake::derive_accept_key;
 
 use super::ResponseBody;
 use super::refusal::abort_upgrade;
 
-/// Whether Node's HTTP server would see an upgrade: `Connection` lists it and `Upgrade` is there.
+/// Whether Node's HTTP server would see an upgrade (`Connection` lists it and `Upgrade` is there), or a client on HTTP/2
+/// asks for a WebSocket.
 pub(crate) fn is_requested<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_11
-        && request.headers().contains_key(UPGRADE)
-        && request.headers().get_all(CONNECTION).iter().any(lists_upgrade)
+    is_connect(request)
+        || request.version() == Version::HTTP_11
+            && request.headers().contains_key(UPGRADE)
+            && request.headers().get_all(CONNECTION).iter().any(lists_upgrade)
+}
+
+/// Whether it is the extended CONNECT of RFC 8441, for a WebSocket.
+pub(crate) fn is_connect<B>(request: &Request<B>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    request.method() == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+/// The method a request is to be judged by: an extended CONNECT stands for the GET of RFC 6455.
+pub(crate) fn method<B>(request: &Request<B>) -> &Method {
+    if is_connect(request) { &Method::GET } else { request.method() }
 }
 
 fn lists_upgrade(value: &HeaderValue) -> bool {
@@ -52,8 +66,11 @@ impl Invalid {
     }
 }
 
-/// The 101 for a valid handshake.
+/// The 101 for a valid handshake, or what takes its place on HTTP/2.
 pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, Invalid> {
+    if is_connect(request) {
+        return accept_connect(request.headers());
+    }
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err(Invalid::Method);
@@ -63,9 +80,7 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, 
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|key| is_key(key));
     let key = key.ok_or(Invalid::Key)?;
-    if !headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13" || version == "8") {
-        return Err(Invalid::Version);
-    }
+    check_version(headers)?;
     let protocol = first_protocol(headers)?;
     let mut response = Response::new(ResponseBody::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -78,6 +93,23 @@ pub(crate) fn accept<B>(request: &Request<B>) -> Result<Response<ResponseBody>, 
         answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     Ok(response)
+}
+
+/// The 200 for a valid extended CONNECT: "the [Sec-WebSocket-Key and Sec-WebSocket-Accept] header fields are not
+/// processed", and `Connection` and `Upgrade` do not exist on HTTP/2 (RFC 8441, section 5).
+fn accept_connect(headers: &HeaderMap) -> Result<Response<ResponseBody>, Invalid> {
+    check_version(headers)?;
+    let mut response = Response::new(ResponseBody::default());
+    if let Some(protocol) = first_protocol(headers)? {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(response)
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Invalid> {
+    let version = headers.get(SEC_WEBSOCKET_VERSION);
+    let known = version.is_some_and(|version| version == "13" || version == "8");
+    if known { Ok(()) } else { Err(Invalid::Version) }
 }
 
 /// Twenty-two characters of base64 and two pads: sixteen bytes.

@@ -122,7 +122,7 @@ impl WebSocket {
                 break;
             }
             bytes -= left;
-            completed += first.len();
+            completed += first.weight();
             self.written = 0;
             self.queue.pop_front();
         }

@@ -124,10 +124,19 @@ impl EncodedMessage {
         self.rare_form(|rare| &rare.ws3_base64, |data| (Opcode::Text, base64_packet("b4", data)))
     }
 
-    /// How many bytes this message counts for in a send queue: the length of [`EncodedMessage::ws4`].
+    /// The length of [`EncodedMessage::ws4`].
     pub fn len(&self) -> usize {
         self.ws4.len()
     }
+
+    /// How many bytes this message counts for in a send queue: its length, and what it takes to keep it. Otherwise a
+    /// queue of messages of a few bytes would hold many times its bound.
+    pub fn weight(&self) -> usize {
+        self.len() + EncodedMessage::OVERHEAD
+    }
+
+    /// What a message of a few bytes takes in memory, measured on 64-bit Linux.
+    pub const OVERHEAD: usize = 512;
 
     /// Whether there is nothing to send (never the case for a message made by this module).
     pub fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Client: one connection as its own task sees it. Joins namespaces, and gives packets to the right socket.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,10 +34,40 @@ pub struct Client {
     decoder: Decoder,
     /// Sockets whose middlewares wait.
     joining: Vec<Joining>,
+    /// Packets that wait because too many handlers do.
+    parked: Parked,
     /// Until the first namespace is joined; not armed again, as on Node.
     connect_timeout: Option<Pin<Box<Sleep>>>,
     /// Reading is paused because too many handlers wait.
     paused: bool,
+}
+
+/// Packets in order of arrival, and the memory they take.
+#[derive(Default)]
+struct Parked {
+    packets: VecDeque<Packet>,
+    bytes: usize,
+}
+
+impl Parked {
+    fn put(&mut self, packet: Packet) {
+        self.bytes += size(&packet);
+        self.packets.push_back(packet);
+    }
+
+    fn take(&mut self) -> Option<Packet> {
+        let packet = self.packets.pop_front()?;
+        self.bytes -= size(&packet);
+        Some(packet)
+    }
+}
+
+/// What a packet takes in memory, roughly.
+fn size(packet: &Packet) -> usize {
+    let data = packet.data.as_ref().map_or(0, |data| {
+        data.json().len() + data.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
+    });
+    size_of::<Packet>() + packet.namespace.len() + data
 }
 
 struct Joining {
@@ -53,12 +84,13 @@ impl Client {
             connect_timeout: Some(Box::pin(tokio::time::sleep(shared.config.connect_timeout()))),
             peer: Peer::new(Arc::clone(connection), shared),
             joining: Vec::new(),
+            parked: Parked::default(),
             paused: false,
         };
         if legacy::is_legacy(connection) {
             client.handle_connect(hub, &Packet::new(PacketKind::Connect, "/"), cx);
         }
-        client.poll(cx);
+        client.poll(hub, cx);
         client
     }
 
@@ -69,18 +101,23 @@ impl Client {
         };
         match decoded {
             Ok(Some(packet)) if legacy::is_legacy(self.peer.connection()) => {
-                self.handle_packet(hub, legacy::normalize(packet), cx);
+                self.receive(hub, legacy::normalize(packet), cx);
             }
-            Ok(Some(packet)) => self.handle_packet(hub, packet, cx),
+            Ok(Some(packet)) => self.receive(hub, packet, cx),
             Ok(None) => {}
             Err(error) => self.handle_undecodable(&error),
         }
         self.peer.start_departed();
     }
 
-    /// Drives what waits: middlewares, the connect timeout, handlers of sockets that left.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+    /// Drives what waits: parked packets, middlewares, the connect timeout, handlers of sockets that left.
+    pub(crate) fn poll(&mut self, hub: &Hub, cx: &mut Context<'_>) {
         self.peer.register(cx);
+        while !self.parked.packets.is_empty() && self.peer.poll_ready(cx).is_ready() {
+            if let Some(packet) = self.parked.take() {
+                self.handle_packet(hub, packet, cx);
+            }
+        }
         self.poll_middlewares(cx);
         if let Some(sleep) = &mut self.connect_timeout
             && sleep.as_mut().poll(cx).is_ready()
@@ -93,15 +130,15 @@ impl Client {
         self.peer.start_departed();
     }
 
-    pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let ready = self.peer.poll_ready(cx);
-        let paused = ready.is_pending();
+    /// Whether there is room for another packet. The end of a handler makes room, by [`Client::poll`].
+    pub(crate) fn poll_ready(&mut self) -> Poll<()> {
+        let paused = self.parked.bytes > self.peer.shared().config.max_parked_bytes;
         if paused && !self.paused {
             self.peer.counters().inbound_paused.increment();
             warn_limited!(self.peer.counters(), "reading from a connection pauses: too many handlers wait");
         }
         self.paused = paused;
-        ready
+        if paused { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// The connection is closed.
@@ -113,6 +150,16 @@ impl Client {
         self.peer.depart_all(DisconnectReason::from(reason), false);
         self.drop_joining();
         self.peer.start_departed();
+    }
+
+    /// Handles a packet, or parks it behind handlers that wait. Acknowledgements never wait: a handler may wait for one.
+    fn receive(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {
+        let waits = !self.parked.packets.is_empty() || self.peer.poll_ready(cx).is_pending();
+        if waits && packet.kind != PacketKind::Ack {
+            self.parked.put(packet);
+        } else {
+            self.handle_packet(hub, packet, cx);
+        }
     }
 
     fn handle_packet(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {

@@ -14,6 +14,7 @@ pub(crate) struct ServerConfig {
     pub(crate) max_attachments: usize,
     pub(crate) max_namespaces_per_connection: usize,
     pub(crate) max_waiting_handlers: usize,
+    pub(crate) max_parked_bytes: usize,
 }
 
 impl Default for ServerConfig {
@@ -25,6 +26,7 @@ impl Default for ServerConfig {
             max_attachments: DecoderLimits::default().max_attachments,
             max_namespaces_per_connection: DEFAULT_MAX_NAMESPACES,
             max_waiting_handlers: DEFAULT_MAX_WAITING_HANDLERS,
+            max_parked_bytes: DEFAULT_MAX_PARKED_BYTES,
         }
     }
 }
@@ -69,6 +71,7 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Far more than any application has, few enough that a connection stays small.
 const DEFAULT_MAX_NAMESPACES: usize = 100;
 const DEFAULT_MAX_WAITING_HANDLERS: usize = 1024;
+const DEFAULT_MAX_PARKED_BYTES: usize = 1024 * 1024;
 /// Node's timers count to 2^31 - 1 ms.
 const MAX_TIMEOUT: Duration = Duration::from_millis(2_147_483_647);
 

@@ -254,7 +254,11 @@ fn spawn(peer: &Arc<Peer>, occasion: Occasion, pending: HandlerFuture) {
 fn report(counters: &Counters, occasion: &Occasion, outcome: Result<(), HandlerError>) {
     let Err(error) = outcome else { return };
     counters.handler_errors.increment();
-    warn_limited!(counters, handler = %occasion, error = %error, "handler failed");
+    // The error is the application's, and how it is written, too.
+    match catch_unwind(AssertUnwindSafe(|| error.to_string())) {
+        Ok(error) => warn_limited!(counters, handler = %occasion, error, "handler failed"),
+        Err(panic) => report_panic(counters, occasion, &*panic),
+    }
 }
 
 fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {

@@ -94,11 +94,11 @@ impl EngineHandler for Hub {
     }
 
     fn poll(&self, client: &mut Client, cx: &mut Context<'_>) {
-        client.poll(cx);
+        client.poll(self, cx);
     }
 
-    fn poll_ready(&self, client: &mut Client, cx: &mut Context<'_>) -> Poll<()> {
-        client.poll_ready(cx)
+    fn poll_ready(&self, client: &mut Client, _cx: &mut Context<'_>) -> Poll<()> {
+        client.poll_ready()
     }
 
     fn on_close(&self, client: Client, reason: CloseReason) {

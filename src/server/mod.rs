@@ -56,7 +56,7 @@ pub use rooms::{IntoRooms, Room};
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
 
-pub use crate::engine::{ConfigError, TransportKind};
+pub use crate::engine::{ConfigError, ForwardedHeader, TransportKind};
 pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
@@ -400,6 +400,27 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the proxies whose word on the client's address and on TLS is taken ([`Handshake::address`],
+    /// [`Handshake::secure`]), as addresses or ranges. Default: none. Set it behind reverse proxies, to their addresses;
+    /// which header they write is [`ServerBuilder::forwarded_header`].
+    ///
+    /// # Example: proxies of a private network
+    /// ```
+    /// let io = ferrio::Server::builder().trusted_proxies(["10.0.0.0/8", "2001:db8::17"]).build()?;
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> ServerBuilder {
+        self.config.engine.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the header that [`ServerBuilder::trusted_proxies`] write. Default: `X-Forwarded-For` and
+    /// `X-Forwarded-Proto`.
+    pub fn forwarded_header(mut self, header: ForwardedHeader) -> ServerBuilder {
+        self.config.engine.forwarded_header = header;
+        self
+    }
+
     /// Sets how many attachments a packet may have. Default: 10, as on Node; 0 refuses all.
     pub fn max_attachments(mut self, attachments: usize) -> ServerBuilder {
         self.config.max_attachments = attachments;
@@ -413,10 +434,19 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many handlers of one connection may wait at the same time. Default: 1024. Over it nothing is read from
-    /// the connection until one has ended; meanwhile the ping timeout is suspended.
+    /// Sets how many handlers of one connection may wait at the same time. Default: 1024. Over it packets are parked,
+    /// all but acknowledgements, until one has ended; see [`ServerBuilder::max_parked_bytes`].
     pub fn max_waiting_handlers(mut self, handlers: usize) -> ServerBuilder {
         self.config.max_waiting_handlers = handlers;
+        self
+    }
+
+    /// Sets how many bytes of packets of one connection may be parked because too many of its handlers wait. Default:
+    /// 1 MiB; 0: nothing is read as long as one packet is parked. Over it nothing is read from the connection until
+    /// handlers have ended; meanwhile the ping timeout is suspended. When none ends for as long as a ping interval and
+    /// a ping timeout together, the connection is closed (`ping timeout`).
+    pub fn max_parked_bytes(mut self, bytes: usize) -> ServerBuilder {
+        self.config.max_parked_bytes = bytes;
         self
     }
 

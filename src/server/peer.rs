@@ -76,6 +76,10 @@ impl Peer {
         &self.connection
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
     }

@@ -1,11 +1,12 @@
 //! The open packet: what the server tells a client at the handshake.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
 /// The handshake data, written with its keys in Node's order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenPacket<'a> {
     /// The session id (a credential).
@@ -20,6 +21,13 @@ pub struct OpenPacket<'a> {
     pub ping_timeout: Duration,
     /// In bytes.
     pub max_payload: usize,
+}
+
+impl fmt::Debug for OpenPacket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The session id is a credential.
+        f.debug_struct("OpenPacket").field("upgrades", &self.upgrades).finish_non_exhaustive()
+    }
 }
 
 impl OpenPacket<'_> {

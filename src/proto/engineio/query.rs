@@ -1,11 +1,13 @@
 //! EngineQuery: what the request target says (EIO, transport, sid, b64, j), read as Node reads it.
 
+use std::fmt;
+
 use super::Revision;
 
 /// The parts of the query string that Engine.IO uses. Duplicate keys: the last wins; `+` is a space; percent
 /// escapes are decoded (invalid UTF-8 replaced), as WHATWG URLSearchParams does. Values stay as given: verification
 /// (order and error codes) is the engine's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct EngineQuery {
     /// `EIO`; Node: exactly `4` is revision 4, anything else (missing too) is 3.
     pub eio: Option<String>,
@@ -17,6 +19,17 @@ pub struct EngineQuery {
     pub b64: bool,
     /// `j`, the JSONP index.
     pub j: Option<String>,
+}
+
+impl fmt::Debug for EngineQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The session id is a credential.
+        f.debug_struct("EngineQuery")
+            .field("eio", &self.eio)
+            .field("transport", &self.transport)
+            .field("sid", &self.sid.as_ref().map(|_| "…"))
+            .finish_non_exhaustive()
+    }
 }
 
 impl EngineQuery {

@@ -161,11 +161,11 @@ impl Kind {
 }
 
 /// The bound of the send queue.
-const LIMIT: usize = 2000;
+const LIMIT: usize = 2000 + 8 * EncodedMessage::OVERHEAD;
 /// The longest message.
-const LONGEST: usize = 255 * 16 + 20;
+const LONGEST: usize = 255 * 16 + 20 + EncodedMessage::OVERHEAD;
 /// Open packet, pings and replies to probes, which may come on top.
-const CONTROL: usize = 300;
+const CONTROL: usize = 300 + 100 * EncodedMessage::OVERHEAD;
 const CONFIG: SessionConfig = SessionConfig {
     ping_interval: Duration::from_secs(25),
     ping_timeout: Duration::from_secs(20),
@@ -274,7 +274,7 @@ impl World {
             Operation::SendVolatile(len) => {
                 let writable = self.session.is_writable();
                 let message = self.message(len);
-                let full = self.session.buffered_bytes() + message.len() > LIMIT;
+                let full = self.session.buffered_bytes() + message.weight() > LIMIT;
                 let accepted = self.session.send_volatile(message);
                 assert!(accepted == writable || (full && !accepted));
                 self.accepted += u32::from(accepted);
@@ -354,7 +354,7 @@ impl World {
 
     fn send(&mut self, len: usize) {
         let message = self.message(len);
-        let len = message.len();
+        let len = message.weight();
         let closing = self.session.is_closing();
         match self.session.send(message) {
             Ok(()) => {
@@ -429,7 +429,7 @@ impl World {
             return;
         }
         assert!(closed.is_none(), "{texts:?} left after the close");
-        self.polling_bytes += taken.iter().map(|message| message.len()).sum::<usize>();
+        self.polling_bytes += taken.iter().map(|message| message.weight()).sum::<usize>();
         texts.iter().for_each(|text| self.receive(text));
     }
 
@@ -455,7 +455,7 @@ impl World {
         let is_websocket = self.is_websocket(via);
         assert!(is_websocket || self.session.probe().map(Via::Probe) == Some(via));
         assert!(self.closed.is_none_or(|reason| reason == CloseReason::ForcedClose) && !self.discarded);
-        self.websocket_bytes += taken.iter().map(|message| message.len()).sum::<usize>();
+        self.websocket_bytes += taken.iter().map(|message| message.weight()).sum::<usize>();
         for text in taken.iter().map(text) {
             if text == "3probe" {
                 self.pings = self.pings.checked_sub(1).expect("only a probe's pings are answered");

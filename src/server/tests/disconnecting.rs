@@ -159,7 +159,7 @@ async fn any_thread_may_disconnect_a_socket() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_closed() {
-    let (io, log) = server_with(|builder| builder.max_send_queue(100));
+    let (io, log) = server_with(|builder| builder.max_send_queue(1200));
     let (client, socket) = Client::connected(&io).await;
     for _ in 0..3 {
         io.emit("much", &"x".repeat(60)).unwrap();

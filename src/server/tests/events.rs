@@ -92,15 +92,15 @@ async fn a_number_names_an_event_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reading_pauses_while_too_many_handlers_wait() {
-    let (io, log) = server_with(|builder| builder.max_waiting_handlers(2));
+async fn reading_pauses_while_too_many_handlers_wait_and_too_much_is_parked() {
+    let (io, log) = server_with(|builder| builder.max_waiting_handlers(2).max_parked_bytes(0));
     io.on("wait", async |event: Event| {
         event.state::<Log>().note("begin");
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_secs(40)).await;
         event.state::<Log>().note("end");
     });
     let (client, _) = Client::connected(&io).await;
-    let post = client.post("42[\"wait\"]\x1e42[\"wait\"]\x1e42[\"wait\"]");
+    let post = client.post("42[\"wait\"]\x1e42[\"wait\"]\x1e42[\"wait\"]\x1e42[\"nobody\"]");
     // The ping timeout is suspended meanwhile: a client whose POST is withheld may be unable to pong.
     tokio::join!(post, async {
         settle().await;
@@ -109,6 +109,48 @@ async fn reading_pauses_while_too_many_handlers_wait() {
     });
     assert_eq!(log.take(), ["end", "end", "begin"]);
     assert!(!client.is_closed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_overtake_what_is_parked_and_the_rest_keeps_its_order() {
+    let (io, log) = server_with(|builder| builder.max_waiting_handlers(1));
+    io.on("ask", async |event: Event| {
+        let number: u32 = event.args()?;
+        event.state::<Log>().note(format!("ask {number}"));
+        let answer: String = event.socket().emit_with_ack("question", &number).await?;
+        event.state::<Log>().note(answer);
+        Ok::<_, HandlerError>(())
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"ask\",1]\x1e42[\"ask\",2]\x1e41").await;
+    assert_eq!(log.take(), ["ask 1"]);
+    assert_eq!(client.poll().await, r#"420["question",1]"#);
+    client.post("430[\"one\"]").await;
+    settle().await;
+    assert_eq!(log.take(), ["one", "ask 2"]);
+    assert_eq!(client.poll().await, r#"421["question",2]"#);
+    client.post("431[\"two\"]").await;
+    settle().await;
+    assert_eq!(log.take(), ["two", "/ client namespace disconnect 0"]);
+    assert_eq!(io.stats().inbound_paused, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_wait_for_what_is_not_read_do_not_keep_a_connection_for_ever() {
+    let (io, log) = server_with(|builder| builder.max_waiting_handlers(1).max_parked_bytes(0));
+    io.on("ask", async |event: Event| {
+        let _answer: () = event.socket().emit_with_ack("question", &()).await?;
+        Ok::<_, HandlerError>(())
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"ask\"]").await;
+    let post = client.post("42[\"ask\"]\x1e430[]");
+    tokio::join!(post, async {
+        tokio::time::sleep(Duration::from_secs(46)).await;
+        assert_eq!(log.take(), ["/ ping timeout 0"]);
+    });
+    assert_eq!((io.stats().connections, io.stats().sockets), (0, 0));
+    assert!(client.is_closed().await);
 }
 
 #[tokio::test(start_paused = true)]

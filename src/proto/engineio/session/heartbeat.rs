@@ -22,7 +22,8 @@ pub(super) struct Heartbeat {
     interval: Duration,
     timeout: Duration,
     due: Due,
-    paused: bool,
+    /// While we do not read: until when at the latest.
+    paused_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ enum Due {
 impl Heartbeat {
     pub(super) fn new(now: Instant, revision: Revision, interval: Duration, timeout: Duration) -> Heartbeat {
         let mut heartbeat =
-            Heartbeat { interval, timeout, due: Due::Ping(later(now, interval)), paused: false };
+            Heartbeat { interval, timeout, due: Due::Ping(later(now, interval)), paused_until: None };
         if revision == Revision::V3 {
             heartbeat.await_client(now);
         }
@@ -86,28 +87,40 @@ impl Heartbeat {
         self.await_again(now);
     }
 
+    /// A pause of our own making is none of the peer's fault, but it ends, too: otherwise handlers that wait for what
+    /// is not read would keep a session for ever.
     pub(super) fn handle_paused(&mut self, now: Instant, paused: bool) {
-        if self.paused && !paused {
-            self.await_again(now);
+        match (self.paused_until, paused) {
+            (None, true) => self.paused_until = Some(later(now, self.interval.saturating_add(self.timeout))),
+            (Some(_), false) => {
+                self.paused_until = None;
+                self.await_again(now);
+            }
+            (None, false) | (Some(_), true) => {}
         }
-        self.paused = paused;
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Beat {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            return Beat::Dead;
+        }
         match self.due {
             Due::Ping(at) if at <= now => {
                 self.due = Due::Pong { at: later(now, self.timeout), refreshed: false };
                 Beat::Ping
             }
-            Due::Pong { at, .. } | Due::ClientPing(at) if at <= now && !self.paused => Beat::Dead,
+            Due::Pong { at, .. } | Due::ClientPing(at) if at <= now && self.paused_until.is_none() => {
+                Beat::Dead
+            }
             Due::Ping(_) | Due::Pong { .. } | Due::ClientPing(_) => Beat::Nothing,
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        match self.due {
-            Due::Ping(at) => Some(at),
-            Due::Pong { at, .. } | Due::ClientPing(at) => (!self.paused).then_some(at),
+        match (self.due, self.paused_until) {
+            (Due::Ping(at), Some(until)) => Some(at.min(until)),
+            (Due::Ping(at) | Due::Pong { at, .. } | Due::ClientPing(at), None) => Some(at),
+            (Due::Pong { .. } | Due::ClientPing(_), Some(until)) => Some(until),
         }
     }
 

@@ -70,7 +70,7 @@ pub struct Session {
     heartbeat: Heartbeat,
     upgrade: Upgrade,
     get: Get,
-    post_open: bool,
+    post: Post,
     /// Packets that came so far.
     received: u64,
     /// Not yet asked for by `poll_event`.
@@ -100,6 +100,16 @@ enum Get {
     Answered,
 }
 
+/// The one POST that a session may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Post {
+    None,
+    /// Its body is coming.
+    Receiving,
+    /// Its body is there, and waits to be processed.
+    Received,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reply {
     Close,
@@ -125,7 +135,7 @@ impl Session {
             heartbeat: Heartbeat::new(now, revision, config.ping_interval, config.ping_timeout),
             upgrade: Upgrade::new(config.upgrade_timeout),
             get: Get::None,
-            post_open: false,
+            post: Post::None,
             received: 0,
             upgrading_event: false,
             upgraded_event: false,
@@ -184,7 +194,7 @@ impl Session {
     pub fn is_open_request(&self, method: PollMethod) -> bool {
         match method {
             PollMethod::Get => self.get != Get::None,
-            PollMethod::Post => self.post_open,
+            PollMethod::Post => self.post != Post::None,
         }
     }
 
@@ -253,7 +263,7 @@ impl Session {
                 self.get = Get::Waits;
                 self.upgrade.catch_up(now);
             }
-            PollMethod::Post => self.post_open = true,
+            PollMethod::Post => self.post = Post::Receiving,
         }
         Ok(())
     }
@@ -262,7 +272,14 @@ impl Session {
     pub fn handle_request_end(&mut self, _now: Instant, method: PollMethod) {
         match method {
             PollMethod::Get => self.get = Get::None,
-            PollMethod::Post => self.post_open = false,
+            PollMethod::Post => self.post = Post::None,
+        }
+    }
+
+    /// The body of the open POST is there whole.
+    pub fn handle_body(&mut self) {
+        if self.post == Post::Receiving {
+            self.post = Post::Received;
         }
     }
 
@@ -331,7 +348,8 @@ impl Session {
     }
 
     /// The driver stops (or resumes) reading by its own choice: meanwhile the ping timeout is suspended; at the end
-    /// of the pause a pong that is due may take `ping_timeout` again.
+    /// of the pause a pong that is due may take `ping_timeout` again. A pause that lasts for `ping_interval` and
+    /// `ping_timeout` together ends the session as `ping timeout`.
     ///
     /// A session that is closing reads nothing, so that a pause does not keep it.
     pub fn handle_paused(&mut self, now: Instant, paused: bool) {
@@ -351,7 +369,7 @@ impl Session {
             return Err(SendError::Closed);
         }
         let (queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
-        if queued > 0 && queued.saturating_add(message.len()) > limit {
+        if queued > 0 && queued.saturating_add(message.weight()) > limit {
             self.fail(CloseReason::TransportError);
             return Err(SendError::QueueFull { queued, limit });
         }
@@ -363,7 +381,7 @@ impl Session {
     /// after an upgrade may leave no room within the bound: then it is not accepted either.
     pub fn send_volatile(&mut self, message: Arc<EncodedMessage>) -> bool {
         let queued = self.queue.bounded_bytes();
-        let fits = queued == 0 || queued.saturating_add(message.len()) <= self.config.max_send_queue;
+        let fits = queued == 0 || queued.saturating_add(message.weight()) <= self.config.max_send_queue;
         let accepted = fits && self.is_writable();
         if accepted {
             self.queue.push(message);
@@ -383,7 +401,7 @@ impl Session {
         match self.transport {
             TransportKind::WebSocket => self.end(CloseReason::ForcedClose),
             // Node destroys a POST whose body is still coming, and that is how the session ends.
-            TransportKind::Polling if self.post_open => self.fail(CloseReason::TransportError),
+            TransportKind::Polling if self.post == Post::Receiving => self.fail(CloseReason::TransportError),
             TransportKind::Polling if self.is_get_unanswered() && self.queue.is_empty() => {
                 self.fail(CloseReason::ForcedClose);
             }
@@ -417,7 +435,7 @@ impl Session {
             Via::WebSocket => {}
             Via::Probe(id) if self.upgrade.owes_reply(id) => {
                 let reply = EncodedMessage::probe_pong();
-                let owed = self.upgrade.take_replies(id, reply.len());
+                let owed = self.upgrade.take_replies(id, reply.weight());
                 into.extend(std::iter::repeat_n(reply, owed));
             }
             Via::Probe(_) => {}

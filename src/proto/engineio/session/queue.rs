@@ -28,20 +28,20 @@ struct Account {
 
 impl SendQueue {
     pub(super) fn push(&mut self, message: Arc<EncodedMessage>) {
-        self.queued.all += message.len();
+        self.queued.all += message.weight();
         self.packets += message.packets() as u64;
         self.messages.push_back(message);
     }
 
     /// Puts a packet of the session's own behind the rest.
     pub(super) fn push_control(&mut self, message: Arc<EncodedMessage>) {
-        self.queued.control += message.len();
+        self.queued.control += message.weight();
         self.push(message);
     }
 
     /// Puts a packet of the session's own before the rest.
     pub(super) fn push_control_front(&mut self, message: Arc<EncodedMessage>) {
-        self.queued.add(message.len(), message.len());
+        self.queued.add(message.weight(), message.weight());
         self.messages.push_front(message);
     }
 

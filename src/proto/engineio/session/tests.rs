@@ -5,6 +5,9 @@ use crate::proto::encoded::Part;
 
 const WS: Via = Via::WebSocket;
 const POLL: Via = Via::Polling;
+const OVERHEAD: usize = EncodedMessage::OVERHEAD;
+/// The bound of the send queue: a thousand bytes in one message.
+const LIMIT: usize = 1000 + OVERHEAD;
 
 /// A session, and the client that talks to it. Packets that come together are written `a␞b`.
 struct Pair {
@@ -16,14 +19,14 @@ struct Pair {
 impl Pair {
     /// After the handshake by polling.
     fn polling() -> Pair {
-        let mut pair = Pair::new(TransportKind::Polling, 1000);
+        let mut pair = Pair::new(TransportKind::Polling, LIMIT);
         assert_eq!(pair.get(), "0{}");
         pair
     }
 
     /// After the handshake by WebSocket.
     fn websocket() -> Pair {
-        let mut pair = Pair::new(TransportKind::WebSocket, 1000);
+        let mut pair = Pair::new(TransportKind::WebSocket, LIMIT);
         assert_eq!(pair.read(WS), "0{}");
         pair
     }
@@ -39,7 +42,7 @@ impl Pair {
 
     /// A client of revision 3, after its handshake.
     fn revision_3(transport: TransportKind) -> Pair {
-        let mut pair = Pair::of(Revision::V3, transport, 1000);
+        let mut pair = Pair::of(Revision::V3, transport, LIMIT);
         match transport {
             TransportKind::Polling => assert_eq!(pair.get(), "0{}"),
             TransportKind::WebSocket => assert_eq!(pair.read(WS), "0{}"),
@@ -77,8 +80,14 @@ impl Pair {
         self.session.close(self.now);
     }
 
-    fn events(&mut self) -> Vec<SessionEvent> {
+    fn all_events(&mut self) -> Vec<SessionEvent> {
         std::iter::from_fn(|| self.session.poll_event()).collect()
+    }
+
+    /// What happened, apart from probes.
+    fn events(&mut self) -> Vec<SessionEvent> {
+        let events = self.all_events();
+        events.into_iter().filter(|event| *event != SessionEvent::Upgrading).collect()
     }
 
     // The client
@@ -124,7 +133,7 @@ impl Pair {
         let can = self.session.can_transmit(via);
         self.session.poll_transmit(self.now, via, &mut messages);
         assert_eq!(can, !messages.is_empty());
-        let bytes = messages.iter().map(|message| message.len()).sum();
+        let bytes = messages.iter().map(|message| message.weight()).sum();
         (messages.iter().map(text).collect::<Vec<_>>().join("␞"), bytes)
     }
 
@@ -519,6 +528,24 @@ fn while_closing_no_pause_keeps_the_session() {
 }
 
 #[test]
+fn a_graceful_close_beside_a_post_that_is_there_whole_is_graceful() {
+    let mut pair = Pair::polling();
+    pair.begin_post();
+    pair.send("a").unwrap();
+    pair.session.handle_body();
+    pair.close();
+    assert_eq!(pair.session.handle_request(pair.now, PollMethod::Post), Err(Overlap(PollMethod::Post)));
+    let mut pair = Pair::polling();
+    pair.begin_post();
+    pair.send("a").unwrap();
+    pair.session.handle_body();
+    pair.close();
+    pair.end_post();
+    assert_eq!((pair.get().as_str(), pair.get().as_str()), ("4a", "6␞1"));
+    pair.assert_closed(CloseReason::ForcedClose);
+}
+
+#[test]
 fn a_graceful_close_while_a_post_is_received_is_a_transport_error() {
     let mut pair = Pair::polling();
     pair.begin_get();
@@ -647,15 +674,29 @@ fn a_pong_awaited_at_the_upgrade_may_take_the_whole_timeout_again_but_not_for_ev
 #[test]
 fn while_reading_pauses_no_pong_is_missed() {
     let mut pair = Pair::websocket();
+    pair.at(20_000);
     pair.session.handle_paused(pair.now, true);
     pair.at(25_000);
     assert_eq!(pair.read(WS), "2");
-    pair.at(100_000);
+    pair.at(60_000);
     pair.assert_open();
     pair.session.handle_paused(pair.now, false);
-    pair.at(119_999);
+    pair.at(79_999);
     pair.assert_open();
-    pair.at(120_000);
+    pair.at(80_000);
+    pair.assert_closed(CloseReason::PingTimeout);
+}
+
+#[test]
+fn a_pause_without_end_ends_the_session() {
+    let mut pair = Pair::websocket();
+    pair.at(20_000);
+    pair.session.handle_paused(pair.now, true);
+    pair.at(40_000);
+    pair.session.handle_paused(pair.now, true);
+    pair.at(64_999);
+    pair.assert_open();
+    pair.at(65_000);
     pair.assert_closed(CloseReason::PingTimeout);
 }
 
@@ -746,6 +787,15 @@ fn a_ping_in_a_body_that_began_before_the_upgrade_is_answered_by_websocket() {
 }
 
 // Upgrade
+
+#[test]
+fn a_probe_is_told_of_before_the_upgrade() {
+    let mut pair = Pair::polling();
+    let probe = pair.probe();
+    assert_eq!(pair.all_events(), []);
+    pair.say(probe, "2probe␞5");
+    assert_eq!(pair.all_events(), [SessionEvent::Upgrading, SessionEvent::Upgraded]);
+}
 
 #[test]
 fn a_probe_is_answered_and_takes_over() {
@@ -1059,11 +1109,11 @@ fn bytes_count_until_they_are_transmitted() {
     let mut pair = Pair::websocket();
     pair.send(&"x".repeat(497)).unwrap(); // 502 bytes as a frame
     let (_, bytes) = pair.take(WS);
-    assert_eq!((bytes, pair.session.buffered_bytes()), (502, 502));
-    pair.session.handle_transmitted(pair.now, WS, 5);
+    assert_eq!((bytes, pair.session.buffered_bytes()), (502 + OVERHEAD, 502 + OVERHEAD));
+    pair.session.handle_transmitted(pair.now, WS, 5 + OVERHEAD);
     pair.send(&"x".repeat(498)).unwrap();
-    assert_eq!(pair.session.buffered_bytes(), 1000);
-    assert_eq!(pair.send(""), Err(SendError::QueueFull { queued: 1000, limit: 1000 }));
+    assert_eq!(pair.session.buffered_bytes(), LIMIT);
+    assert_eq!(pair.send(""), Err(SendError::QueueFull { queued: LIMIT, limit: LIMIT }));
     assert_eq!((pair.read(WS).as_str(), pair.session.buffered_bytes()), ("", 0));
     pair.assert_closed(CloseReason::TransportError);
 }
@@ -1080,13 +1130,13 @@ fn a_slow_poller_is_told_goodbye() {
 
 #[test]
 fn a_message_beyond_the_bound_is_accepted_into_an_empty_queue() {
-    let mut pair = Pair::new(TransportKind::WebSocket, 1000);
+    let mut pair = Pair::new(TransportKind::WebSocket, LIMIT);
     pair.at(25_000);
     assert!(pair.session.buffered_bytes() > 0, "open packet and ping wait, which do not count");
     pair.send(&"x".repeat(5000)).unwrap();
     assert!(pair.read(WS).starts_with("0{}␞2␞4x"));
     pair.send(&"x".repeat(5000)).unwrap();
-    assert!(matches!(pair.send("y"), Err(SendError::QueueFull { queued: 5005, limit: 1000 })));
+    assert_eq!(pair.send("y"), Err(SendError::QueueFull { queued: 5005 + OVERHEAD, limit: LIMIT }));
 }
 
 #[test]
