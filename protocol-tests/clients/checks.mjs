@@ -183,11 +183,13 @@ export const COMMON_CHECKS = Object.keys(CHECKS).filter(
   (name) => ![...HEARTBEAT_CHECKS, ...PROXY_CHECKS, ...MEGABYTE_CHECKS].includes(name),
 );
 
+export const NOT_TRIED = "not tried: the first check failed";
+
 // Runs these checks one after the other: [{check, error}], the error undefined where all is well.
 export async function runChecks(cell, names) {
   const results = [];
   for (const check of names) {
-    const error = results[0]?.error ? "not tried: the first check failed" : await outcome(cell, check);
+    const error = results[0]?.error ? NOT_TRIED : await outcome(cell, check);
     results.push({ check, error });
   }
   return results;

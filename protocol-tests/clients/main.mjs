@@ -6,7 +6,7 @@ import { REFERENCE } from "../harness/defaults.mjs";
 import { ServerProcess } from "../harness/server_process.mjs";
 import { TOPICS } from "../harness/topics.mjs";
 import { Chromium } from "./chromium.mjs";
-import { COMMON_CHECKS, HEARTBEAT_CHECKS, MEGABYTE_CHECKS, PROXY_CHECKS, runChecks, runTogether } from "./checks.mjs";
+import { COMMON_CHECKS, HEARTBEAT_CHECKS, MEGABYTE_CHECKS, NOT_TRIED, PROXY_CHECKS, runChecks, runTogether } from "./checks.mjs";
 import { Nginx } from "./nginx.mjs";
 import { Python } from "./python.mjs";
 import { Missing, printTable } from "./table.mjs";
@@ -37,16 +37,18 @@ const cells = chosen(rows().flatMap((row) => row.columns.map((column) => ({ ...r
 const servers = [];
 const helpers = { nginx: undefined, chromium: undefined, python: undefined };
 
+// Thrown by a client outside of what a check waits for; the place in its stack tells which one.
+const thrown = new Map(); // error: how often
 process.on("uncaughtException", (error) => {
-  // Thrown by a client outside of what a check waits for.
-  cells.push({ label: "uncaught", column: "", results: [{ check: "nothing is thrown", error: error.stack }], stray: true });
+  const text = `${error.message} (${/node_modules\/([^/]+)/.exec(error.stack)?.[1] ?? error.stack})`;
+  thrown.set(text, (thrown.get(text) ?? 0) + 1);
 });
 
 try {
   await prepare();
   await runAll();
 } catch (error) {
-  cells.push({ label: "the matrix", column: "", results: [{ check: "it runs", error: error.stack }], stray: true });
+  thrown.set(error.stack, 1);
 } finally {
   for (const helper of Object.values(helpers)) await helper?.stop?.();
   await Promise.all(servers.map((server) => server.stop()));
@@ -228,16 +230,20 @@ function run(cell, url, checks) {
 }
 
 function summarize() {
-  printTable(cells.filter((cell) => !cell.stray), COLUMNS);
+  printTable(cells, COLUMNS);
   for (const [reason, names] of leftOut) {
     console.log(`\nLEFT OUT: ${names.length} for ${reason}${reason in TOPICS ? `, which means ${TOPICS[reason]}` : ""}:`);
     for (const name of names) console.log(`  - ${name}`);
   }
   const results = cells.flatMap((cell) => cell.results.map((result) => ({ ...result, cell })));
   const failed = results.filter(({ error }) => error);
-  if (failed.length > 0) console.log("");
-  for (const { check, error, cell } of failed) console.log(`failed: ${cell.label}, ${cell.column}: ${check}: ${error}`);
+  if (failed.length + thrown.size > 0) console.log("");
+  for (const { check, error, cell } of failed) {
+    if (error !== NOT_TRIED) console.log(`failed: ${cell.label}, ${cell.column}: ${check}: ${error}`);
+  }
+  for (const [error, times] of thrown) console.log(`failed: thrown ${times} times: ${error}`);
+  const [passes, failures] = [results.length - failed.length, failed.length + thrown.size];
   console.log(`\nin ${((Date.now() - began) / 1000).toFixed(1)} s`);
-  console.log(`${results.length - failed.length} passed, ${failed.length} failed`);
-  process.exitCode = failed.length > 0 || results.length === 0 ? 1 : 0;
+  console.log(`${passes} passed, ${failures} failed`);
+  process.exitCode = failures > 0 || passes === 0 ? 1 : 0;
 }
