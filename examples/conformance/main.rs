@@ -15,7 +15,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 
-use ferrio::engine::EngineConfig;
+use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
 use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket, Value};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -235,6 +235,7 @@ fn build() -> Result<Server, String> {
     refuse_unsupported()?;
     let mut config = EngineConfig::default();
     config.path = "/socket.io".to_owned();
+    config.cors = Some(Cors::new(CorsOrigin::reflect()).credentials(true));
     config.allow_eio3 = contract::variable("EIO3").as_deref() == Some("1");
     for (name, option) in [
         ("PING_INTERVAL", &mut config.ping_interval),

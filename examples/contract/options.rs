@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use ferrio::engine::{EngineConfig, Message, TransportKind};
+use ferrio::engine::{
+    CookieOptions, Cors, CorsOrigin, EngineConfig, HttpCompression, Message, OriginMatcher, SameSite,
+    TransportKind,
+};
+use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
 /// One option, for errors that name it.
@@ -27,6 +31,41 @@ impl Named<'_> {
     fn milliseconds(&self) -> Result<Duration, String> {
         let wrong = || self.wrong("a number of milliseconds");
         self.value.as_u64().map(Duration::from_millis).ok_or_else(wrong)
+    }
+
+    fn number<T: TryFrom<u64>>(&self) -> Result<T, String> {
+        let number = self.value.as_u64().and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| self.wrong("a whole number"))
+    }
+
+    fn seconds(&self) -> Result<Duration, String> {
+        self.number().map(Duration::from_secs)
+    }
+
+    /// A list of names, or one text with commas.
+    fn names(&self) -> Result<Vec<String>, String> {
+        match self.value {
+            Value::String(text) => Ok(text.split(',').map(|name| name.trim().to_owned()).collect()),
+            Value::Array(names) => {
+                let names = names.iter().map(|name| name.as_str().map(str::to_owned));
+                names.collect::<Option<_>>().ok_or_else(|| self.wrong("a list of texts"))
+            }
+            _ => Err(self.wrong("a text or a list of texts")),
+        }
+    }
+
+    fn text_or_false(&self) -> Result<Option<String>, String> {
+        match self.value {
+            Value::Bool(false) => Ok(None),
+            Value::String(text) => Ok(Some(text.clone())),
+            _ => Err(self.wrong("a text or false")),
+        }
+    }
+
+    /// `{"$regex": "…"}` stands for a regular expression.
+    fn pattern(&self) -> Result<&str, String> {
+        let pattern = self.value.get("$regex").and_then(Value::as_str);
+        pattern.ok_or_else(|| self.wrong("a text or a $regex"))
     }
 
     fn bytes(&self) -> Result<usize, String> {
@@ -61,10 +100,123 @@ pub fn read_options(config: &mut EngineConfig) -> Result<Option<Duration>, Strin
                 let transports: Option<Vec<_>> = names.iter().map(transport).collect();
                 config.transports = transports.ok_or_else(|| option.wrong("polling and websocket"))?;
             }
+            "cookie" => config.cookie = cookie(&option)?,
+            "cors" => config.cors = cors(&option)?,
+            "httpCompression" => config.http_compression = http_compression(&option)?,
             // What is switched off is supported.
-            "serveClient" if *value == Value::Bool(false) => {}
+            "perMessageDeflate" | "serveClient" if *value == Value::Bool(false) => {}
             _ => return Err(format!("OPTIONS: {name} is not supported")),
         }
     }
     Ok(connect_timeout)
+}
+
+/// `true`, or an object over the defaults; a field of `false` switches its part off.
+fn cookie(option: &Named<'_>) -> Result<Option<CookieOptions>, String> {
+    let fields = match option.value {
+        Value::Bool(false) => return Ok(None),
+        Value::Bool(true) => &Map::new(),
+        Value::Object(fields) => fields,
+        _ => return Err(option.wrong("true, false or an object")),
+    };
+    let mut cookie = CookieOptions::default();
+    for (name, value) in fields {
+        let field = Named { name: &format!("cookie.{name}"), value };
+        match name.as_str() {
+            "name" => field.text()?.clone_into(&mut cookie.name),
+            "path" => cookie.path = field.text_or_false()?,
+            "domain" => cookie.domain = field.text_or_false()?,
+            // As in JavaScript, everything that is not false counts as true.
+            "httpOnly" => cookie.http_only = *value != Value::Bool(false),
+            "secure" => cookie.secure = field.bool()?,
+            "maxAge" => cookie.max_age = Some(field.seconds()?),
+            "sameSite" => {
+                cookie.same_site = match value.as_str() {
+                    Some("lax") => Some(SameSite::Lax),
+                    Some("strict") => Some(SameSite::Strict),
+                    Some("none") => Some(SameSite::None),
+                    None if *value == Value::Bool(false) => None,
+                    _ => return Err(field.wrong("lax, strict, none or false")),
+                }
+            }
+            _ => return Err(format!("OPTIONS: cookie.{name} is not supported")),
+        }
+    }
+    Ok(Some(cookie))
+}
+
+fn cors(option: &Named<'_>) -> Result<Option<Cors>, String> {
+    let fields = match option.value {
+        Value::Bool(false) => return Ok(None),
+        Value::Bool(true) => return Ok(Some(Cors::default())),
+        Value::Object(fields) => fields,
+        _ => return Err(option.wrong("true, false or an object")),
+    };
+    let mut cors = match fields.get("origin") {
+        None => Cors::default(),
+        Some(origin) => Cors::new(cors_origin(&Named { name: "cors.origin", value: origin })?),
+    };
+    for (name, value) in fields {
+        let field = Named { name: &format!("cors.{name}"), value };
+        cors = match name.as_str() {
+            "origin" => cors,
+            "methods" => {
+                let names = field.names()?;
+                let methods = names.iter().map(|name| name.parse()).collect::<Result<Vec<Method>, _>>();
+                cors.methods(methods.map_err(|_| field.wrong("methods of HTTP"))?)
+            }
+            "allowedHeaders" | "headers" => cors.allowed_headers(field.names()?),
+            "exposedHeaders" => cors.exposed_headers(field.names()?),
+            "credentials" => cors.credentials(field.bool()?),
+            "maxAge" => cors.max_age(field.seconds()?),
+            "preflightContinue" => cors.preflight_continue(field.bool()?),
+            "optionsSuccessStatus" => {
+                let status = StatusCode::from_u16(field.number()?);
+                cors.options_success_status(status.map_err(|_| field.wrong("a status of HTTP"))?)
+            }
+            _ => return Err(format!("OPTIONS: cors.{name} is not supported")),
+        };
+    }
+    Ok(Some(cors))
+}
+
+fn cors_origin(option: &Named<'_>) -> Result<CorsOrigin, String> {
+    Ok(match option.value {
+        Value::Bool(true) => CorsOrigin::reflect(),
+        Value::Bool(false) => CorsOrigin::disabled(),
+        Value::String(text) => CorsOrigin::from(text.as_str()),
+        Value::Array(entries) => {
+            let entry = |value| origin_matcher(&Named { name: option.name, value });
+            CorsOrigin::list(entries.iter().map(entry).collect::<Result<Vec<_>, _>>()?)
+        }
+        Value::Object(_) => CorsOrigin::pattern(option.pattern()?).map_err(|error| error.to_string())?,
+        _ => return Err(option.wrong("true, false, a text, a list or a $regex")),
+    })
+}
+
+fn origin_matcher(option: &Named<'_>) -> Result<OriginMatcher, String> {
+    match option.value.as_str() {
+        Some(text) => Ok(OriginMatcher::from(text)),
+        None => OriginMatcher::pattern(option.pattern()?).map_err(|error| error.to_string()),
+    }
+}
+
+/// `true` and `{}` lose the threshold, as on Node.
+fn http_compression(option: &Named<'_>) -> Result<Option<HttpCompression>, String> {
+    let fields = match option.value {
+        Value::Bool(false) => return Ok(None),
+        Value::Bool(true) => &Map::new(),
+        Value::Object(fields) => fields,
+        _ => return Err(option.wrong("true, false or an object")),
+    };
+    let mut compression = HttpCompression::everything();
+    for (name, value) in fields {
+        let field = Named { name: &format!("httpCompression.{name}"), value };
+        match name.as_str() {
+            "threshold" => compression.threshold = field.number()?,
+            "level" => compression.level = field.number()?,
+            _ => return Err(format!("OPTIONS: httpCompression.{name} is not supported")),
+        }
+    }
+    Ok(Some(compression))
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { EngineClient, MODES } from "../harness/engine_client.mjs";
 import { engineTest, socketioTest } from "../harness/suite.mjs";
-import { SETTLE_MS, until } from "../harness/wait.mjs";
+import { settle, until } from "../harness/wait.mjs";
 
 for (const [name, allowRequest, text, context, ids] of [
   ["false", false, "Forbidden", undefined, ""],
@@ -42,7 +42,9 @@ for (const mode of ["polling only", "websocket only"]) {
   });
 }
 
-engineTest("allowRequest: it is asked after everything else about the request was checked, and before the protocol [EIO-005]", { hooks: { allowRequest: false } }, async (app) => {
+const NOBODY = { hooks: { allowRequest: false } };
+
+engineTest("allowRequest: it is asked after the request was verified, and before the protocol is", NOBODY, async (app) => {
   for (const [path, code] of [
     ["/engine.io/?EIO=4&transport=abc", 0],
     [app.query("&sid=unknown"), 1],
@@ -72,13 +74,15 @@ engineTest("allowRequest: true opens the session, and is asked for handshakes on
 
 engineTest("allowRequest: a client that leaves meanwhile leaves no session behind", SLOW, async (app) => {
   const connection = await app.connection();
-  connection.begin({ path: app.query("", { transport: "websocket" }), headers: {
+  const headers = {
     Connection: "Upgrade",
     Upgrade: "websocket",
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-  } });
-  setTimeout(() => connection.abort(), SETTLE_MS);
+  };
+  connection.begin({ path: app.query("", { transport: "websocket" }), headers });
+  await settle();
+  connection.abort();
   // A handshake that is asked for later is answered later.
   const session = await app.polling();
   await until(async () => (await app.sessions()).join() === session.sid, "only the later session");

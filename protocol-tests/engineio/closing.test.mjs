@@ -142,3 +142,24 @@ engineTest("closing the engine ends a session that was closing gracefully [EIO-0
   await assertGone(session);
   assert.equal(await app.closeReason(), "forced close");
 });
+
+for (const [doing, ids] of [
+  ["idle", "[EIO-081]"],
+  ["upgrading", "[EIO-083]"],
+  ["upgraded", "[EIO-082]"],
+]) {
+  engineTest(`the process ends on SIGTERM while a session is ${doing} ${ids}`, { ownServer: true }, async (app) => {
+    const session = await app.polling();
+    const poll = await session.pendingGet();
+    const websocket = doing === "idle" ? undefined : await app.probe(session.sid);
+    websocket?.send({ text: "2probe" });
+    if (websocket) assert.equal(await websocket.text(), "3probe");
+    if (doing === "upgraded") {
+      websocket.send({ text: "5" }, { text: "4upgraded" });
+      await app.messages(1);
+    }
+    await app.process.terminate();
+    poll.connection.abort();
+    websocket?.abort();
+  });
+}

@@ -130,7 +130,7 @@ engineTest("a message sent before the first poll waits for it and is not in the 
   assert.equal(await session.packet(), "4welcome");
 });
 
-engineTest("two clients at once are two sessions", async (app) => {
+engineTest("two clients at once are two sessions [EIO-020]", async (app) => {
   const first = await app.polling();
   const second = await app.websocket();
   assert.deepEqual(await app.sessions(), [first.sid, second.sid]);

@@ -30,13 +30,13 @@ class App {
     return HttpConnection.open(this.port);
   }
 
-  polling(query) {
-    return PollingSession.open(this, query);
+  polling(query, options) {
+    return PollingSession.open(this, query, options);
   }
 
   // A WebSocket session of its own, its open packet read.
-  async websocket(more = "", options = {}) {
-    const websocket = await RawWebSocket.open(this.port, this.query(more, { transport: "websocket" }), options);
+  async websocket(more = "", { eio, ...options } = {}) {
+    const websocket = await RawWebSocket.open(this.port, this.query(more, { eio, transport: "websocket" }), options);
     if (websocket.http?.status !== 101) throw new Error(`no upgrade: ${JSON.stringify(websocket.http)}`);
     const open = await websocket.text();
     websocket.handshake = JSON.parse(open.slice(1));
@@ -45,8 +45,8 @@ class App {
   }
 
   // A WebSocket that offers itself as the upgrade of a session; nothing sent yet.
-  probe(sid, options = {}) {
-    return RawWebSocket.open(this.port, this.query(`&sid=${sid}`, { transport: "websocket" }), options);
+  probe(sid, { eio, ...options } = {}) {
+    return RawWebSocket.open(this.port, this.query(`&sid=${sid}`, { eio, transport: "websocket" }), options);
   }
 
   rawWebSocket(path, options) {
@@ -60,7 +60,8 @@ function shared(apps, key, start) {
 }
 
 async function stopEach(apps) {
-  for (const app of await Promise.allSettled(apps.values())) await app.value?.process?.stop();
+  const started = await Promise.allSettled(apps.values());
+  await Promise.all(started.map((app) => app.value?.process?.stop()));
   apps.clear();
 }
 
@@ -86,6 +87,14 @@ export class SocketioApp extends App {
     return stopEach(SocketioApp.#apps);
   }
 }
+
+// What ends a polling session: of version 4 or 3, of JSONP.
+const CLOSE_PACKETS = [
+  [4, "1"],
+  [3, "1:1"],
+  [4, "d=1"],
+  [3, "d=1:1"],
+];
 
 export class EngineApp extends App {
   static #apps = new Map();
@@ -158,19 +167,14 @@ export class EngineApp extends App {
   async forgetSessions() {
     if (this.process.exit) return;
     const end = Date.now() + DEADLINE_MS;
-    for (let sids; (sids = await this.sessions()).length > 0; await sleep(10)) {
+    for (let sids, round = 0; (sids = await this.sessions()).length > 0; round++) {
       if (Date.now() > end) return this.process.kill();
-      for (const sid of sids) await this.#endSession(sid);
+      if (round > 0) await sleep(5);
+      const [eio, body] = CLOSE_PACKETS[round % CLOSE_PACKETS.length];
+      for (const sid of sids) await this.fetch({ method: "POST", path: this.query(`&sid=${sid}`, { eio }), body });
     }
     await this.events(0);
     this.#log = [];
-  }
-
-  async #endSession(sid) {
-    for (const eio of [4, 3]) {
-      const path = this.query(`&sid=${sid}`, { eio });
-      await this.fetch({ method: "POST", path, body: eio === 3 ? "1:1" : "1" });
-    }
   }
 }
 

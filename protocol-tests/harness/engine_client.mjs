@@ -1,6 +1,7 @@
-// The official engine.io-client in the three ways it connects, with what it receives put into mailboxes.
+// The official engine.io-client in the three ways it connects, with what it receives put into mailboxes; the older one too.
 
 import { Socket } from "engine.io-client";
+import createSocket3 from "engine.io-client-3";
 import { Mailbox, within } from "./wait.mjs";
 
 export const MODES = {
@@ -13,8 +14,10 @@ export class EngineClient {
   messages = new Mailbox();
   closed = new Mailbox();
 
-  constructor(app, options) {
-    this.socket = new Socket(app.url, { path: app.path, ...options });
+  // `version` 3 is the client that speaks Engine.IO 3.
+  constructor(app, { version = 4, ...options } = {}) {
+    const create = version === 3 ? createSocket3 : (...args) => new Socket(...args);
+    this.socket = create(app.url, { path: app.path, ...options });
     this.socket.binaryType = "nodebuffer";
     this.socket.on("message", (data) => this.messages.push(data));
     this.socket.on("close", (reason, details) => this.closed.push({ reason, details }));

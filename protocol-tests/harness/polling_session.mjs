@@ -16,10 +16,11 @@ export class PollingSession {
     this.eio = eio;
   }
 
-  static async open(app, query = "") {
-    const response = await app.fetch(app.query(query));
+  static async open(app, query = "", { eio = 4 } = {}) {
+    const response = await app.fetch(app.query(query, { eio }));
     if (response?.status !== 200) throw new Error(`no handshake: ${response?.raw}`);
-    return new PollingSession(app, JSON.parse(response.body.slice(1)), 4);
+    const [, packet] = (eio === 3 ? /^\d+:0(\{.*\})/ : /^0(\{.*)/).exec(response.body);
+    return new PollingSession(app, JSON.parse(packet), eio);
   }
 
   get path() {

@@ -55,13 +55,13 @@ export class HttpConnection {
     return promise;
   }
 
-  // Sends a request's head only; its body follows by `write` or `writeChunk`.
-  beginHead({ method = "GET", path, headers = {} }) {
+  // Sends a request's head only; its body follows by `write` or `writeChunk`. An unfinished head lacks its last line: `write("\r\n")`.
+  beginHead({ method = "GET", path, headers = {}, unfinished = false }) {
     const lines = [`${method} ${path} HTTP/1.1`, "Host: 127.0.0.1"];
     for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);
     const promise = new Promise((resolve) => this.#pending.push({ method, resolve }));
     if (this.ended) for (const request of this.#pending.splice(0)) request.resolve(null);
-    this.write(lines.join("\r\n") + "\r\n\r\n");
+    this.write(lines.join("\r\n") + (unfinished ? "\r\n" : "\r\n\r\n"));
     return promise;
   }
 

@@ -1,12 +1,14 @@
 // WebSocket frames by hand over a TCP socket: valid and invalid ones out; every frame, stray byte and FIN in.
 //
 // What comes is given in the form of the transcripts: {text}, {hex}, {ping}, {pong}, {close, reason?}, {raw}, {tcp}.
+// A compressed message (RSV1) is left as it is, both ways: {deflated: "text" or "binary", bytes}.
 
 import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { parseResponse } from "./raw_http.mjs";
 import { DEADLINE_MS, Mailbox, sleep, within } from "./wait.mjs";
 
+const RSV1 = 0x40;
 const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 };
 
 export class RawWebSocket {
@@ -148,7 +150,6 @@ export class RawWebSocket {
   }
 
   #deliver({ fin, rsv, opcode, payload }) {
-    const compressed = rsv === 0 ? {} : { rsv };
     if (opcode === OPCODE.close) {
       const reason = payload.subarray(2).toString("utf8");
       const close = payload.length >= 2 ? payload.readUInt16BE(0) : null;
@@ -156,20 +157,26 @@ export class RawWebSocket {
     } else if (opcode === OPCODE.ping) this.#received.push({ ping: payload.toString("hex") });
     else if (opcode === OPCODE.pong) this.#received.push({ pong: payload.toString("hex") });
     else {
-      const fragments = opcode === OPCODE.continuation ? this.#fragments : { opcode, parts: [] };
-      fragments.parts.push(payload);
-      this.#fragments = fin ? null : fragments;
-      if (!fin) return;
-      const whole = Buffer.concat(fragments.parts);
-      const message = fragments.opcode === OPCODE.text ? { text: whole.toString("utf8") } : { hex: whole.toString("hex") };
-      this.#received.push({ ...message, ...compressed });
+      const message = opcode === OPCODE.continuation ? this.#fragments : { opcode, rsv, parts: [] };
+      message.parts.push(payload);
+      this.#fragments = fin ? null : message;
+      if (fin) this.#received.push(toFrame(message));
     }
   }
+}
+
+function toFrame({ opcode, rsv, parts }) {
+  const bytes = Buffer.concat(parts);
+  const isText = opcode === OPCODE.text;
+  if (rsv === RSV1) return { deflated: isText ? "text" : "binary", bytes };
+  const message = isText ? { text: bytes.toString("utf8") } : { hex: bytes.toString("hex") };
+  return rsv === 0 ? message : { ...message, rsv };
 }
 
 function encode(frame) {
   if (frame.text !== undefined) return build(0x81, Buffer.from(frame.text));
   if (frame.hex !== undefined) return build(0x82, Buffer.from(frame.hex, "hex"));
+  if (frame.deflated !== undefined) return build(frame.deflated === "text" ? 0xc1 : 0xc2, frame.bytes);
   if (frame.bytes !== undefined) return build(0x82, frame.bytes);
   if (frame.text_hex !== undefined) return build(0x81, Buffer.from(frame.text_hex, "hex"));
   if (frame.unmasked_text !== undefined) return build(0x81, Buffer.from(frame.unmasked_text), { mask: false });

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
-import { sleep } from "./wait.mjs";
+import { within } from "./wait.mjs";
 
 const START_MS = 20_000; // the contract gives an app 20 s to listen
 const TERM_MS = 3_000; // and 3 s to end after SIGTERM
@@ -78,10 +78,13 @@ export class ServerProcess {
 
   async stop() {
     if (this.exit) return this.exit;
+    return this.terminate().catch(() => this.kill());
+  }
+
+  // Asks the process to end and waits until it did, or fails.
+  async terminate() {
     this.#signal("SIGTERM");
-    await Promise.race([this.#exited, sleep(TERM_MS)]);
-    if (!this.exit) this.#signal("SIGKILL");
-    return this.#exited;
+    return within(this.#exited, "the server ends on SIGTERM", TERM_MS);
   }
 
   async kill() {

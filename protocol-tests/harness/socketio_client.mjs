@@ -1,10 +1,16 @@
-// The official socket.io-client in the three ways it connects, with what it receives put into mailboxes.
+// The official socket.io-client in the three ways it connects, with what it receives put into mailboxes; older ones too.
 
 import { io } from "socket.io-client";
+import io1 from "socket.io-client-1";
+import io2 from "socket.io-client-2";
 import { MODES } from "./engine_client.mjs";
 import { Mailbox, until, within } from "./wait.mjs";
 
 export { MODES };
+
+// The clients that speak Engine.IO 3, and what they call a refusal.
+export const OLDER = { "1.x": { io: io1, refusal: "error" }, "2.x": { io: io2, refusal: "error" } };
+const CURRENT = { io, refusal: "connect_error" };
 
 const open = new Set();
 
@@ -13,10 +19,11 @@ export class Client {
   refused = new Mailbox();
   disconnected = new Mailbox();
 
-  constructor(socket) {
+  constructor(socket, library = CURRENT) {
     this.socket = socket;
+    this.library = library;
     this.on("welcome");
-    socket.on("connect_error", (error) => this.refused.push(error));
+    socket.on(library.refusal, (error) => this.refused.push(error));
     socket.on("disconnect", (reason, details) => this.disconnected.push({ reason, details }));
     open.add(socket);
   }
@@ -30,14 +37,14 @@ export class Client {
   }
 
   // Does not wait for anything: for what may be refused, or must be watched from the beginning.
-  static open(app, { nsp = "/", mode = "websocket only", ...options } = {}) {
+  static open(app, { library = CURRENT, nsp = "/", mode = "websocket only", ...options } = {}) {
     const defaults = { path: app.path, forceNew: true, reconnection: false };
-    return new Client(io(app.url + nsp, { ...defaults, ...MODES[mode], ...options }));
+    return new Client(library.io(app.url + nsp, { ...defaults, ...MODES[mode], ...options }), library);
   }
 
   // Another namespace on the same connection.
   join(nsp, options = {}) {
-    return new Client(this.socket.io.socket(nsp, options));
+    return new Client(this.socket.io.socket(nsp, options), this.library);
   }
 
   // Fails at once when the connection is refused instead.

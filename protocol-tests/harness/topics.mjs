@@ -1,7 +1,6 @@
 // The topics a test can require; `--without` leaves them out by these names.
 
 export const TOPICS = {
-  "add-trailing-slash": "the `addTrailingSlash` option",
   "allow-request": "the `allowRequest` option",
   cookie: "the `cookie` option",
   control: "the control namespace `/ctl` (contract 1.3)",
@@ -16,6 +15,7 @@ export const TOPICS = {
   "initial-packet": "the `initialPacket` option",
   jsonp: "JSONP polling (`j` in the query)",
   msgpack: "the MessagePack parser: `PARSER=msgpack`",
+  path: "the `path` and `addTrailingSlash` options",
   recovery: "connection state recovery: `RECOVERY=1`",
   static: "the client's files served below the path",
   "upgrade-events": "the session's events `upgrading` and `upgrade`",
@@ -38,7 +38,7 @@ export function topicsOfOptions(options = {}) {
   if (options.cookie) topics.push("cookie");
   if (options.perMessageDeflate) topics.push("deflate");
   if (options.httpCompression !== undefined) topics.push("http-compression");
-  if (options.addTrailingSlash !== undefined) topics.push("add-trailing-slash");
+  if (options.path !== undefined || options.addTrailingSlash !== undefined) topics.push("path");
   if (options.initialPacket !== undefined) topics.push("initial-packet");
   return topics;
 }

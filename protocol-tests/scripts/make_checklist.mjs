@@ -1,8 +1,9 @@
-// Writes checklist.md: every row that can be seen on the wire, with the test that covers it or why there is none yet.
+// Writes checklist.md: every row, with the test that covers it or why there is none yet. Rows that name no kind can be seen on the
+// wire.
 //
 // Statuses come from the tests (ids in their names) and, for what no test here covers, from checklist_statuses.json.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { idsOf, testNames, withoutIds } from "./test_names.mjs";
 
@@ -19,9 +20,10 @@ const lines = [introduction()];
 let section;
 for (const row of rows) {
   if (row.section !== section) lines.push(`\n## ${(section = row.section)}\n\n| id | kind | behaviour | status |\n| --- | --- | --- | --- |`);
-  lines.push(`| ${row.id} | W | ${row.behaviour} | ${statusOf(row.id)} |`);
+  lines.push(`| ${row.id} | ${row.kind ?? "W"} | ${row.behaviour} | ${statusOf(row.id)} |`);
 }
-const target = process.argv[2] ?? here("../checklist.md");
+// In the project it stands at the root; a copy of this folder alone keeps its own.
+const target = process.argv[2] ?? [here("../../checklist.md"), here("../checklist.md")].find(existsSync) ?? here("../checklist.md");
 writeFileSync(target, lines.join("\n") + "\n");
 console.log(`${rows.length} rows written`);
 
@@ -42,9 +44,9 @@ function expand(list) {
 }
 
 function introduction() {
-  return `# Checklist of behaviours that can be seen on the wire
+  return `# Checklist of behaviours
 
-One row for each behaviour of Node's Socket.IO stack that a peer or an official client can observe, and where it stands here:
-\`done (test name)\`, \`later (topic)\` or \`not applicable (why)\`. A plain name is a test in \`protocol-tests/\`, \`rust: name\` one of the
-Rust tests whose names contain it. Written by \`npm run checklist:write\`, checked by \`npm run checklist\`, both in \`protocol-tests/\`.`;
+One row for each behaviour of Node's Socket.IO stack that a peer or an official client can observe (kind W), and for each of Engine.IO's
+that only an application on the server can (kind A), and where it stands here: \`done (test name)\`, \`later (topic)\` or
+\`not applicable (why)\`. A plain name is a test in \`protocol-tests/\`, \`rust: name\` one of the Rust tests whose names contain it. Written by \`npm run checklist:write\`, checked by \`npm run checklist\`, both in \`protocol-tests/\`.`;
 }

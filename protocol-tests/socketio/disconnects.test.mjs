@@ -101,7 +101,8 @@ socketioTest("the server's end closes its clients' connections without a DISCONN
   assert.notEqual(signal, "SIGKILL", `it had to be killed (code ${code})`);
 });
 
-const BEATING = { env: { PING_INTERVAL: "100", PING_TIMEOUT: "200" } };
+// The client's pong may be late on a busy machine.
+const BEATING = { env: { PING_INTERVAL: "100", PING_TIMEOUT: "2000" } };
 
 for (const mode of Object.keys(MODES)) {
   socketioTest(`${mode}: a client stays over many heartbeats, idle and busy`, BEATING, async (app) => {
@@ -115,7 +116,9 @@ for (const mode of Object.keys(MODES)) {
   });
 }
 
-socketioTest("a client that answers no ping is disconnected, and leaves its rooms", BEATING, async (app) => {
+const SHORT_BEAT = { env: { PING_INTERVAL: "100", PING_TIMEOUT: "200" } };
+
+socketioTest("a client that answers no ping is disconnected, and leaves its rooms", SHORT_BEAT, async (app) => {
   const websocket = await app.websocket();
   websocket.send({ text: "40" });
   const frames = [];

@@ -102,7 +102,7 @@ socketioTest("authentication of one namespace is not seen by another [SIO-158]",
   assert.deepEqual((await chat.call("handshake")).auth, { b: "ключ & = ? #" });
 });
 
-socketioTest("the handshake says what the client sent [SIO-157] [EIO-035] [EIO-036] [EIO-136] [EIO-137] [CLI-060] [CLI-061] [CLI-064] [CLI-066]", async (app) => {
+socketioTest("the handshake says what the client sent [SIO-157] [EIO-152] [EIO-153] [EIO-035] [EIO-036] [EIO-136] [EIO-137] [CLI-060] [CLI-061] [CLI-064] [CLI-066]", async (app) => {
   for (const mode of ["polling only", "websocket only"]) {
     const query = { key: "&=bb c+d", other: "ключ" };
     const client = await Client.connect(app, { mode, query, extraHeaders: { "X-Custom": "Value" } });

@@ -422,7 +422,7 @@ socketioTest("the end of one connection does not touch another", async (app) => 
 
 // --- heartbeat, close and upgrade below a joined namespace
 
-const BEATING = { env: { PING_INTERVAL: "120", PING_TIMEOUT: "100" } };
+const BEATING = { env: { PING_INTERVAL: "120", PING_TIMEOUT: "600" } };
 
 socketioTest("heartbeats of a connection over websocket [SIO-227] [SIO-228] [SIO-241]", BEATING, async (app) => {
   const websocket = await app.websocket();

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::cookie::CookieOptions;
+use super::cors::Cors;
 use super::forwarded::{ForwardedHeader, TrustedProxies};
 use super::hooks::{Forbidden, HeadersHook, Hook, HookError, Next};
+use super::http_compression::HttpCompression;
 use crate::proto::engineio::{Message, SessionConfig, TransportKind};
 
 /// The options of an Engine.IO server, under Node's names.
@@ -39,6 +42,16 @@ pub struct EngineConfig {
     /// For these clients the public id of a socket is the session id, a credential: who learns it from the
     /// application can speak for the client. So turn it on only where such clients are left.
     pub allow_eio3: bool,
+    /// The cookie that carries the session id, set with the answer that opens a session over polling; for load balancers
+    /// that route by it. Default none.
+    pub cookie: Option<CookieOptions>,
+    /// Which pages of other origins may read the answers. Default none: browsers let only pages of the same origin. It
+    /// refuses nobody; for that there is [`EngineConfig::allow_request`].
+    pub cors: Option<Cors>,
+    /// Compression of answers to polls of at least [`HttpCompression::threshold`] bytes, for clients that accept it.
+    /// Default from 1024 bytes on. `None` where a proxy in front compresses, or where the processor is scarcer than the
+    /// network.
+    pub http_compression: Option<HttpCompression>,
     /// A message that every client gets right after the open packet, in the same answer. Default none.
     pub initial_packet: Option<Message>,
     /// Decides whether a client may open a session. Default: every client may. Asked after the request was found valid,
@@ -82,6 +95,9 @@ impl Default for EngineConfig {
             allow_upgrades: true,
             add_trailing_slash: true,
             allow_eio3: false,
+            cookie: None,
+            cors: None,
+            http_compression: Some(HttpCompression::default()),
             initial_packet: None,
             allow_request: None,
             generate_id: None,
@@ -163,6 +179,15 @@ impl EngineConfig {
             });
         }
         TrustedProxies::new(self)?;
+        if let Some(cookie) = &self.cookie {
+            cookie.validate()?;
+        }
+        if let Some(cors) = &self.cors {
+            cors.validate()?;
+        }
+        if let Some(compression) = &self.http_compression {
+            compression.validate()?;
+        }
         Ok(())
     }
 

@@ -1,5 +1,4 @@
 //! CookieOptions: the cookie that carries the session id, for load balancers that route by it.
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 
 use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime};

@@ -1,5 +1,4 @@
 //! Cors: which pages of other origins may read the answers, as Node's `cors` package has it.
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 
 use std::fmt;
 use std::sync::Arc;

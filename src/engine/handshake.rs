@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::hooks::RequestHead;
+use super::jsonp::index;
 use crate::proto::engineio::{EngineQuery, Revision, TransportKind};
 
 /// Header names (lower case) and values in order of arrival.
@@ -43,10 +44,6 @@ impl fmt::Debug for HandshakeRequest {
         // Target and headers hold credentials.
         f.debug_struct("HandshakeRequest").field("peer_address", &self.peer_address).finish_non_exhaustive()
     }
-}
-
-fn digits(text: &str) -> Box<str> {
-    text.chars().filter(char::is_ascii_digit).collect::<String>().into()
 }
 
 impl From<&http::HeaderMap> for Headers {
@@ -96,7 +93,11 @@ impl HandshakeRequest {
             time: SystemTime::now(),
             base64: query.b64,
             revision: query.revision(),
-            jsonp: query.j.as_deref().filter(|_| transport == TransportKind::Polling).map(digits),
+            jsonp: query
+                .j
+                .as_deref()
+                .filter(|_| transport == TransportKind::Polling)
+                .map(|j| index(j).into()),
             extensions,
         }
     }

@@ -1,5 +1,4 @@
 //! HttpCompression: gzip and deflate for the answers to polls.
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 
 use std::io::Write;
 

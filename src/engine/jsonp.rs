@@ -2,7 +2,6 @@
 //!
 //! An answer is a script that calls `___eio[index]` with the payload; a POST is a form whose field `d` is the
 //! payload. Everything else is ordinary polling. `payload` here is text: a client without binary asks for base64.
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 
 use std::borrow::Cow;
 

@@ -182,12 +182,22 @@ impl<H: EngineHandler> Engine<H> {
 
 /// The body of an answer.
 #[derive(Clone, Debug, Default)]
-pub struct ResponseBody(Full<Bytes>);
+pub struct ResponseBody {
+    bytes: Full<Bytes>,
+    /// Its length is not announced.
+    chunked: bool,
+}
 
 impl ResponseBody {
     /// Makes a body of bytes.
     pub fn new(bytes: Bytes) -> ResponseBody {
-        ResponseBody(Full::new(bytes))
+        ResponseBody { bytes: Full::new(bytes), chunked: false }
+    }
+
+    /// Makes a body whose length is not announced, so that HTTP/1 sends it in chunks, as Node does with what it
+    /// compresses.
+    pub(crate) fn chunked(bytes: Bytes) -> ResponseBody {
+        ResponseBody { bytes: Full::new(bytes), chunked: true }
     }
 }
 
@@ -199,15 +209,15 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
+        Pin::new(&mut self.bytes).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.bytes.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        if self.chunked { SizeHint::default() } else { self.bytes.size_hint() }
     }
 }
 

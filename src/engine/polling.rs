@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT,
+};
 use http::{Extensions, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -14,7 +16,8 @@ use http_body_util::BodyExt;
 use super::connection::{Connection, OpenRequest};
 use super::driver::Driver;
 use super::hooks::RequestHead;
-use super::{Engine, EngineHandler, Refusal, ResponseBody, now};
+use super::http_compression::{Encoding, compress};
+use super::{Engine, EngineHandler, Refusal, ResponseBody, jsonp, now};
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
     EngineQuery, Payload, PollMethod, Revision, TransportKind, Via, polling_body_v3, polling_body_v4,
@@ -47,7 +50,7 @@ impl<H: EngineHandler> Engine<H> {
         tokio::spawn(Driver::polling(Arc::clone(&self.shared), Arc::clone(&connection)));
         // The handler knows of the session before the client does.
         connection.settle().await;
-        Ok(self.packets_response(&connection, head, &messages, true))
+        Ok(self.packets_response(&connection, head, &messages, true).await)
     }
 
     pub(crate) async fn poll(&self, connection: &Arc<Connection>, head: &RequestHead) -> Answer {
@@ -55,7 +58,7 @@ impl<H: EngineHandler> Engine<H> {
             return Ok(status(StatusCode::BAD_REQUEST));
         };
         match request.packets().await {
-            Some(messages) => Ok(self.packets_response(connection, head, &messages, false)),
+            Some(messages) => Ok(self.packets_response(connection, head, &messages, false).await),
             None => Err(unknown(connection)),
         }
     }
@@ -89,12 +92,10 @@ impl<H: EngineHandler> Engine<H> {
         };
         match body {
             Ok(body) => {
-                open.process(match revision {
-                    Revision::V4 => Payload::decode(lossy_text(body)),
-                    Revision::V3 if is_binary => Payload::decode_v3_binary(body),
-                    Revision::V3 => Payload::decode_v3_text(lossy_text(body)),
-                })
-                .await;
+                match payload(body, connection, is_binary) {
+                    Some(payload) => open.process(payload).await,
+                    None => open.end(),
+                }
                 Ok(self.ok_response(head))
             }
             Err(BodyError::Lost) => Ok(cut()),
@@ -107,22 +108,32 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     /// 200 with packets; `initial`: it is the answer to the handshake.
-    fn packets_response(
+    async fn packets_response(
         &self,
         connection: &Connection,
         head: &RequestHead,
         messages: &VecDeque<Arc<EncodedMessage>>,
         initial: bool,
     ) -> Response<ResponseBody> {
-        let messages = messages.iter().map(|message| &**message);
-        let request = connection.request();
-        let (body, is_binary) = match request.revision {
-            Revision::V4 => (polling_body_v4(messages), false),
-            Revision::V3 => polling_body_v3(messages, request.base64),
+        let (body, content_type) = body(connection, messages);
+        let compress = messages.iter().any(|message| message.compress());
+        let compression = self.shared.config.http_compression.as_ref().filter(|_| compress);
+        let encoding = compression.and_then(|compression| {
+            compression.encoding(head.headers(), body.len()).map(|encoding| (encoding, compression.level))
+        });
+        let mut response = match encoding {
+            None => Response::new(ResponseBody::new(body.into())),
+            Some((encoding, level)) => {
+                let mut response =
+                    Response::new(ResponseBody::chunked(compressed(body, encoding, level).await));
+                response.headers_mut().insert(CONTENT_ENCODING, encoding.header_value());
+                response
+            }
         };
-        let mut response = Response::new(ResponseBody::new(Bytes::from(body)));
-        let content_type = if is_binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" };
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(cookie) = self.shared.config.cookie.as_ref().filter(|_| initial) {
+            response.headers_mut().append(SET_COOKIE, cookie.header_value(connection.id().expose()));
+        }
         self.finish(response, head, initial)
     }
 
@@ -148,6 +159,51 @@ impl<H: EngineHandler> Engine<H> {
         self.call_header_hooks(headers, head, initial);
         response
     }
+}
+
+/// The body of an answer with packets, and its content type.
+fn body(connection: &Connection, messages: &VecDeque<Arc<EncodedMessage>>) -> (Vec<u8>, &'static str) {
+    const TEXT: &str = "text/plain; charset=UTF-8";
+    let request = connection.request();
+    let messages = messages.iter().map(|message| &**message);
+    // A script cannot hold bytes: where Node writes what no client reads, a JSONP client gets base64.
+    let base64 = request.base64 || request.jsonp.is_some();
+    let (body, is_binary) = match request.revision {
+        Revision::V4 => (polling_body_v4(messages), false),
+        Revision::V3 => polling_body_v3(messages, base64),
+    };
+    match &request.jsonp {
+        Some(index) => (jsonp::wrap(index, &String::from_utf8_lossy(&body)).into_bytes(), TEXT),
+        None if is_binary => (body, "application/octet-stream"),
+        None => (body, TEXT),
+    }
+}
+
+/// Compresses a body; a large one beside the runtime's workers, which have others to serve.
+async fn compressed(body: Vec<u8>, encoding: Encoding, level: u32) -> Bytes {
+    if body.len() < LARGE_BODY {
+        return compress(&body, encoding, level).into();
+    }
+    let compressed = tokio::task::spawn_blocking(move || Bytes::from(compress(&body, encoding, level))).await;
+    compressed.expect("compression does not panic, and is not aborted")
+}
+
+/// What takes more than a millisecond or so to compress.
+const LARGE_BODY: usize = 64 * 1024;
+
+/// The packets of a POST; `None` if it is a form without the field that carries them.
+fn payload(body: Bytes, connection: &Connection, is_binary: bool) -> Option<Payload> {
+    let request = connection.request();
+    let text = match &request.jsonp {
+        // As on Node, a script's form is one whatever it says of itself.
+        Some(_) => jsonp::payload_of_form(&lossy_text(body))?.into(),
+        None if is_binary => return Some(Payload::decode_v3_binary(body)),
+        None => lossy_text(body),
+    };
+    Some(match request.revision {
+        Revision::V4 => Payload::decode(text),
+        Revision::V3 => Payload::decode_v3_text(text),
+    })
 }
 
 fn unknown(connection: &Connection) -> Refusal {

@@ -9,11 +9,12 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
 use super::connection::{Connection, SessionId};
+use super::cors::Preflight;
 use super::driver::Driver;
 use super::farewell::{turn_away, turn_away_raw};
 use super::handshake::HandshakeRequest;
 use super::hooks::{Forbidden, Next, Panicked, Passed, RequestHead};
-use super::polling::{cut, drain_body, status};
+use super::polling::{self, cut, drain_body, status};
 use super::registry::NotRegistered;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
@@ -47,7 +48,13 @@ impl<H: EngineHandler> Engine<H> {
         let (parts, body) = request.into_parts();
         let head = RequestHead::new(Request::from_parts(parts, ()), peer, is_upgrade);
 
-        let mut headers = HeaderMap::new();
+        let mut headers = match self.cors(&head) {
+            Preflight { status: Some(status), headers } => {
+                drain_body(body);
+                return with_headers(polling::status(status), headers);
+            }
+            Preflight { status: None, headers } => headers,
+        };
         let extensions = match self.pass_middlewares(&head, &mut headers).await {
             Ok(extensions) => extensions,
             Err(response) => return with_headers(response, headers),
@@ -72,6 +79,15 @@ impl<H: EngineHandler> Engine<H> {
             },
         };
         with_headers(answer.unwrap_or_else(|refusal| self.refuse(&refusal, &head).to_response()), headers)
+    }
+
+    /// What CORS says: headers for the answer, or all of it.
+    fn cors(&self, head: &RequestHead) -> Preflight {
+        match &self.shared.config.cors {
+            None => Preflight { headers: HeaderMap::new(), status: None },
+            Some(cors) if *head.method() == Method::OPTIONS => cors.preflight(head.headers()),
+            Some(cors) => Preflight { headers: cors.actual(head.headers()), status: None },
+        }
     }
 
     /// Runs the middlewares in order; what they say of headers goes to `headers`, also when one of them answers.

@@ -64,7 +64,8 @@ use data::TypeMap;
 use hub::{RefusalObserver, Shared};
 
 use crate::engine::{
-    Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead,
+    CookieOptions, Cors, Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, HttpCompression,
+    Next, Refusal, RequestHead,
 };
 
 /// A Socket.IO server, Node's `io`. Cheap to clone; all clones are the same server.
@@ -300,6 +301,33 @@ impl ServerBuilder {
     /// application that shows ids to others lets them speak for such a client.
     pub fn allow_eio3(mut self, allow: bool) -> ServerBuilder {
         self.config.engine.allow_eio3 = allow;
+        self
+    }
+
+    /// Sets the cookie that carries the session id, for load balancers that route by it. Default: none.
+    pub fn cookie(mut self, cookie: CookieOptions) -> ServerBuilder {
+        self.config.engine.cookie = Some(cookie);
+        self
+    }
+
+    /// Sets which pages of other origins may connect from a browser. Default: none, only pages of the same origin.
+    ///
+    /// # Example: one page, with its cookies
+    /// ```
+    /// use ferrio::engine::Cors;
+    ///
+    /// let io = ferrio::Server::builder().cors(Cors::new("https://example.com").credentials(true)).build()?;
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn cors(mut self, cors: Cors) -> ServerBuilder {
+        self.config.engine.cors = Some(cors);
+        self
+    }
+
+    /// Sets how answers to polls are compressed for clients that accept it; `None`: not at all. Default: from 1024
+    /// bytes on.
+    pub fn http_compression(mut self, compression: Option<HttpCompression>) -> ServerBuilder {
+        self.config.engine.http_compression = compression;
         self
     }
 
