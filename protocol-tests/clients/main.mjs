@@ -150,7 +150,7 @@ async function prepare() {
   await helper("python", (cell) => cell.where === "python", () => Python.start());
   for (const cell of cells) {
     [cell.url, cell.heartbeatUrl] = cell.parser ? [packed, packedHeartbeat] : [plain, heartbeat];
-    if (!cell.nginx) continue;
+    if (!cell.nginx || cell.missing) continue;
     cell.url = helpers.nginx.url(cell.url, cell.nginx);
     if (cell.heartbeatUrl) cell.heartbeatUrl = helpers.nginx.url(cell.heartbeatUrl, cell.nginx);
   }
@@ -168,10 +168,7 @@ async function helper(name, needs, start) {
     for (const cell of those) {
       if (process.env.CI === "true") cell.results.push({ check: `${name} is there`, error: error.message });
       else leaveOut(`${name} is missing`, `${cell.label} ${cell.column}`);
-    }
-    for (const cell of those) {
       cell.missing = true;
-      if (process.env.CI !== "true") cells.splice(cells.indexOf(cell), 1);
     }
   }
 }

@@ -14,6 +14,6 @@ export function printTable(cells, columns) {
 }
 
 function content(cell) {
-  if (!cell) return "-";
+  if (!cell?.results.length) return "-";
   return `${cell.results.filter(({ error }) => !error).length}/${cell.results.length}`;
 }
