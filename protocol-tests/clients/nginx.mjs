@@ -41,6 +41,7 @@ export class Nginx {
   async #run() {
     const args = ["-e", "stderr", "-p", this.#prefix, "-c", join(this.#prefix, "nginx.conf")];
     this.#process = spawn(EXECUTABLE, args, { stdio: ["ignore", "ignore", "inherit"] });
+    process.on("exit", () => this.#process.kill());
     for (const { port } of this.#servers) {
       await until(() => {
         if (this.#process.exitCode !== null) throw new Error(`nginx ended with code ${this.#process.exitCode}`);
