@@ -235,7 +235,9 @@ fn build() -> Result<Server, String> {
     refuse_unsupported()?;
     let mut config = EngineConfig::default();
     config.path = "/socket.io".to_owned();
-    config.cors = Some(Cors::new(CorsOrigin::reflect()).credentials(true));
+    if contract::variable("APP").as_deref() != Some("captures") {
+        config.cors = Some(Cors::new(CorsOrigin::reflect()).credentials(true));
+    }
     config.allow_eio3 = contract::variable("EIO3").as_deref() == Some("1");
     for (name, option) in [
         ("PING_INTERVAL", &mut config.ping_interval),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ferrio::engine::{
-    CookieOptions, Cors, CorsOrigin, EngineConfig, HttpCompression, Message, OriginMatcher, SameSite,
-    TransportKind,
+    CookieOptions, Cors, CorsOrigin, EngineConfig, HttpCompression, MaxWindowBits, Message, OriginMatcher,
+    PerMessageDeflate, SameSite, TransportKind,
 };
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
@@ -103,8 +103,9 @@ pub fn read_options(config: &mut EngineConfig) -> Result<Option<Duration>, Strin
             "cookie" => config.cookie = cookie(&option)?,
             "cors" => config.cors = cors(&option)?,
             "httpCompression" => config.http_compression = http_compression(&option)?,
+            "perMessageDeflate" => config.per_message_deflate = per_message_deflate(&option)?,
             // What is switched off is supported.
-            "perMessageDeflate" | "serveClient" if *value == Value::Bool(false) => {}
+            "serveClient" if *value == Value::Bool(false) => {}
             _ => return Err(format!("OPTIONS: {name} is not supported")),
         }
     }
@@ -219,4 +220,39 @@ fn http_compression(option: &Named<'_>) -> Result<Option<HttpCompression>, Strin
         }
     }
     Ok(Some(compression))
+}
+
+fn per_message_deflate(option: &Named<'_>) -> Result<Option<PerMessageDeflate>, String> {
+    let fields = match option.value {
+        Value::Bool(false) => return Ok(None),
+        Value::Bool(true) => &Map::new(),
+        Value::Object(fields) => fields,
+        _ => return Err(option.wrong("true, false or an object")),
+    };
+    let mut deflate = PerMessageDeflate::default();
+    for (name, value) in fields {
+        let field = Named { name: &format!("perMessageDeflate.{name}"), value };
+        match name.as_str() {
+            "threshold" => deflate.threshold = field.number()?,
+            "serverNoContextTakeover" => deflate.server_no_context_takeover = Some(field.bool()?),
+            "clientNoContextTakeover" => deflate.client_no_context_takeover = field.bool()?,
+            "serverMaxWindowBits" => deflate.server_max_window_bits = window_bits(&field)?,
+            "clientMaxWindowBits" => deflate.client_max_window_bits = window_bits(&field)?,
+            "zlibDeflateOptions" => {
+                let level = value.get("level").unwrap_or(&Value::Null);
+                deflate.level =
+                    Named { name: "perMessageDeflate.zlibDeflateOptions.level", value: level }.number()?;
+            }
+            _ => return Err(format!("OPTIONS: perMessageDeflate.{name} is not supported")),
+        }
+    }
+    Ok(Some(deflate))
+}
+
+fn window_bits(option: &Named<'_>) -> Result<MaxWindowBits, String> {
+    match option.value {
+        Value::Bool(true) => Ok(MaxWindowBits::AsOffered),
+        Value::Bool(false) => Ok(MaxWindowBits::Declined),
+        _ => Ok(MaxWindowBits::Bits(option.number()?)),
+    }
 }

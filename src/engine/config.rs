@@ -8,6 +8,7 @@ use super::cors::Cors;
 use super::forwarded::{ForwardedHeader, TrustedProxies};
 use super::hooks::{Forbidden, HeadersHook, Hook, HookError, Next};
 use super::http_compression::HttpCompression;
+use super::permessage_deflate::PerMessageDeflate;
 use crate::proto::engineio::{Message, SessionConfig, TransportKind};
 
 /// The options of an Engine.IO server, under Node's names.
@@ -81,6 +82,9 @@ pub struct EngineConfig {
     /// The header in which trusted proxies give their word. Default `X-Forwarded-For` and `X-Forwarded-Proto`; choose
     /// `Forwarded` for proxies that write that one.
     pub forwarded_header: ForwardedHeader,
+    /// Compression of WebSocket messages for clients that offer it. Default `None`, no compression, as on Node. See
+    /// [`PerMessageDeflate`] for what it costs.
+    pub per_message_deflate: Option<PerMessageDeflate>,
 }
 
 impl Default for EngineConfig {
@@ -107,6 +111,7 @@ impl Default for EngineConfig {
             max_send_queue: 16 * 1024 * 1024,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
+            per_message_deflate: None,
         }
     }
 }
@@ -187,6 +192,9 @@ impl EngineConfig {
         }
         if let Some(compression) = &self.http_compression {
             compression.validate()?;
+        }
+        if let Some(deflate) = &self.per_message_deflate {
+            deflate.validate()?;
         }
         Ok(())
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use base64::Engine as _;
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::{Notify, oneshot};
 
 use super::handshake::HandshakeRequest;
 use super::now;
+use super::upgrade::PendingUpgrade;
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
     Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
@@ -99,7 +99,7 @@ pub(crate) struct Inbox {
     /// A POST's body, and where its end is reported. At most one: the POST counts as open until it is taken.
     pub(crate) body: Option<PostBody>,
     /// A WebSocket that probes.
-    pub(crate) probe: Option<(ProbeId, OnUpgrade)>,
+    pub(crate) probe: Option<(ProbeId, PendingUpgrade)>,
     /// A GET or POST whose client has gone. What was there before it is processed first, as a single thread would.
     pub(crate) aborted: Option<PollMethod>,
     /// Requests that want all that has arrived to be processed first.
@@ -304,7 +304,10 @@ impl Connection {
     }
 
     /// Registers a WebSocket that wants to take over, to be driven by the connection's task.
-    pub(crate) fn begin_probe(&self, upgrade: OnUpgrade) -> Result<(), (UpgradeRefused, OnUpgrade)> {
+    pub(crate) fn begin_probe(
+        &self,
+        upgrade: PendingUpgrade,
+    ) -> Result<(), (UpgradeRefused, PendingUpgrade)> {
         let driver = {
             let mut state = self.state.lock();
             match state.session.handle_probe(now()) {
@@ -346,7 +349,7 @@ impl State {
     }
 
     /// The connection's task runs: nobody has to wake it. Gives the WebSocket that probes, if there is a new one.
-    pub(crate) fn run(&mut self) -> Option<(ProbeId, OnUpgrade)> {
+    pub(crate) fn run(&mut self) -> Option<(ProbeId, PendingUpgrade)> {
         self.driver = None;
         self.woken = false;
         self.inbox.probe.take()

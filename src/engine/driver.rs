@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 use tracing::{debug, error};
@@ -17,9 +16,11 @@ use tracing::{debug, error};
 use super::connection::{Connection, Inbox, PostBody};
 use super::farewell::Farewell;
 use super::registry::TaskGuard;
+use super::upgrade::PendingUpgrade;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
 use super::{EngineHandler, Shared, now};
+use crate::proto::encoded::Form;
 use crate::proto::engineio::{
     CloseReason, Loss, Message, Packet, PacketError, PollMethod, Revision, SessionEvent, Via,
 };
@@ -50,7 +51,7 @@ pub(crate) struct Driver<H: EngineHandler> {
 enum Link {
     None,
     /// The 101 is being written.
-    Upgrading(Via, OnUpgrade),
+    Upgrading(Via, PendingUpgrade),
     /// Boxed, so that a session on polling does not pay for it.
     Open(Via, Box<WebSocket>),
 }
@@ -74,7 +75,7 @@ impl<H: EngineHandler> Driver<H> {
     pub(crate) fn websocket(
         shared: Arc<Shared<H>>,
         connection: Arc<Connection>,
-        upgrade: OnUpgrade,
+        upgrade: PendingUpgrade,
     ) -> Driver<H> {
         Driver::new(shared, connection, Link::Upgrading(Via::WebSocket, upgrade))
     }
@@ -116,7 +117,11 @@ impl<H: EngineHandler> Driver<H> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !drained {
+            let may_read_again = match &mut self.link {
+                Link::Open(_, socket) => socket.take_may_read_again(),
+                Link::None | Link::Upgrading(..) => false,
+            };
+            if !drained || may_read_again {
                 continue;
             }
             self.settle();
@@ -139,12 +144,13 @@ impl<H: EngineHandler> Driver<H> {
     fn poll_link(&mut self, cx: &mut Context<'_>) {
         let Link::Upgrading(via, upgrade) = &mut self.link else { return };
         let via = *via;
-        match Pin::new(upgrade).poll(cx) {
+        match Pin::new(&mut upgrade.on_upgrade).poll(cx) {
             Poll::Pending => {}
             Poll::Ready(Ok(upgraded)) => {
                 let limit = self.shared.config.max_http_buffer_size;
-                let base64 = self.connection.request().base64;
-                let socket = WebSocket::new(TokioIo::new(upgraded), limit, base64);
+                let request = self.connection.request();
+                let form = Form::new(request.revision, request.base64);
+                let socket = WebSocket::new(TokioIo::new(upgraded), limit, form, upgrade.deflate);
                 self.link = Link::Open(via, Box::new(socket));
             }
             Poll::Ready(Err(error)) => {

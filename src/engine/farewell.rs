@@ -13,8 +13,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
 use super::registry::{Registry, TaskGuard};
+use super::upgrade::PendingUpgrade;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
+use crate::proto::encoded::Form;
 
 /// Writes what is left, waits for the peer's close frame, ends the stream; gives up after a while.
 pub(crate) struct Farewell {
@@ -105,9 +107,10 @@ impl Future for Farewell {
 }
 
 /// Closes a WebSocket that no session takes, with an empty close frame, as Node does.
-pub(crate) async fn turn_away(upgrade: OnUpgrade, max_message_size: usize, task: TaskGuard) {
-    let Ok(Ok(upgraded)) = tokio::time::timeout(PATIENCE, upgrade).await else { return };
-    let mut socket = Box::new(WebSocket::new(TokioIo::new(upgraded), max_message_size, false));
+pub(crate) async fn turn_away(upgrade: PendingUpgrade, max_message_size: usize, task: TaskGuard) {
+    let Ok(Ok(upgraded)) = tokio::time::timeout(PATIENCE, upgrade.on_upgrade).await else { return };
+    let io = TokioIo::new(upgraded);
+    let mut socket = Box::new(WebSocket::new(io, max_message_size, Form::Ws4, upgrade.deflate));
     socket.queue_close();
     Farewell::new(socket, false, task.registry(), Box::pin(tokio::time::sleep(PATIENCE))).await;
 }

@@ -16,6 +16,7 @@ use super::handshake::HandshakeRequest;
 use super::hooks::{Forbidden, Next, Panicked, Passed, RequestHead};
 use super::polling::{self, cut, drain_body, status};
 use super::registry::NotRegistered;
+use super::upgrade::PendingUpgrade;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{EngineQuery, OpenPacket, Revision, Session, TransportKind};
@@ -185,12 +186,14 @@ impl<H: EngineHandler> Engine<H> {
         if self.shared.registry.is_closed() {
             return self.refuse(&Refusal::Closed, head).to_upgrade_response();
         }
-        let mut response = match upgrade::accept(head.request()) {
-            Ok(response) => response,
+        let accepted = upgrade::accept(head.request(), self.shared.config.per_message_deflate.as_ref());
+        let (mut response, deflate) = match accepted {
+            Ok(accepted) => accepted,
             Err(invalid) => return invalid.to_response(),
         };
         self.call_header_hooks(&mut headers, head, connection.is_none());
         merge(response.headers_mut(), headers);
+        let on_upgrade = PendingUpgrade { on_upgrade, deflate };
         // Node compares the transport only now: `transport=polling` gets its 101, and a close frame.
         if query.transport.as_deref() != Some(TransportKind::WebSocket.as_str()) {
             self.shared.turn_away(on_upgrade);
@@ -214,7 +217,7 @@ impl<H: EngineHandler> Engine<H> {
                 Err(refusal) => {
                     let raw = self.refuse(&refusal, head).to_raw();
                     let task = self.shared.registry.task();
-                    tokio::spawn(turn_away_raw(on_upgrade, raw, task));
+                    tokio::spawn(turn_away_raw(on_upgrade.on_upgrade, raw, task));
                 }
             },
         }
@@ -298,7 +301,7 @@ impl<H: EngineHandler> Engine<H> {
 }
 
 impl<H: EngineHandler> Shared<H> {
-    pub(crate) fn turn_away(&self, upgrade: OnUpgrade) {
+    pub(crate) fn turn_away(&self, upgrade: PendingUpgrade) {
         let task = self.registry.task();
         tokio::spawn(turn_away(upgrade, self.config.max_http_buffer_size, task));
     }

@@ -13,6 +13,7 @@ use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
+use super::inflate::{InflateError, Inflater};
 use crate::proto::frame::{self, Opcode};
 
 /// What a hijacked HTTP connection is.
@@ -40,22 +41,26 @@ pub(crate) enum Incoming {
 pub(crate) struct WebSocketReader {
     context: WebSocketContext,
     replies: Vec<u8>,
+    /// For a client that may compress its messages.
+    inflater: Option<Box<Inflater>>,
 }
 
 impl WebSocketReader {
-    pub(crate) fn new(max_message_size: usize) -> WebSocketReader {
+    pub(crate) fn new(max_message_size: usize, inflater: Option<Box<Inflater>>) -> WebSocketReader {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_message_size(Some(max_message_size))
             .max_frame_size(Some(max_message_size));
-        WebSocketReader { context: WebSocketContext::new(Role::Server, Some(config)), replies: Vec::new() }
+        let context = WebSocketContext::new(Role::Server, Some(config));
+        WebSocketReader { context, replies: Vec::new(), inflater }
     }
 
     /// The next message, or what ended the stream. After `Close`, `Ended` or `Failed` nothing more comes.
     pub(crate) fn poll_read(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Incoming> {
         let replied = self.replies.len();
-        let mut shim = Shim { io, cx, replies: &mut self.replies };
+        let inflater = self.inflater.as_deref_mut();
+        let mut shim = Shim { io, cx, replies: &mut self.replies, inflater };
         match self.context.read(&mut shim) {
             Ok(tungstenite::Message::Text(text)) => Poll::Ready(text_message(text.into())),
             Ok(tungstenite::Message::Binary(data)) => Poll::Ready(Incoming::Binary(data)),
@@ -69,6 +74,10 @@ impl WebSocketReader {
         }
     }
 
+    pub(crate) fn has_no_replies(&self) -> bool {
+        self.replies.is_empty()
+    }
+
     /// Bytes that must leave between two messages: pongs, or the close frame that answers the peer's.
     pub(crate) fn replies(&mut self) -> &mut Vec<u8> {
         &mut self.replies
@@ -76,7 +85,8 @@ impl WebSocketReader {
 
     /// tungstenite hands out its pong with the next read or flush; waiting for the next read would delay it.
     fn flush_reply(&mut self, io: &mut Io, cx: &mut Context<'_>) {
-        let mut shim = Shim { io, cx, replies: &mut self.replies };
+        let inflater = self.inflater.as_deref_mut();
+        let mut shim = Shim { io, cx, replies: &mut self.replies, inflater };
         // The shim's writes cannot fail.
         let _ = self.context.flush(&mut shim);
     }
@@ -103,10 +113,13 @@ impl WebSocketReader {
 
     fn failed(&mut self, error: &Error) -> Incoming {
         let code = match error {
+            Error::Io(error) => match InflateError::of(error) {
+                Some(error) => error.close_code(),
+                None => return Incoming::Ended,
+            },
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
             | Error::ConnectionClosed
-            | Error::AlreadyClosed
-            | Error::Io(_) => return Incoming::Ended,
+            | Error::AlreadyClosed => return Incoming::Ended,
             Error::Capacity(CapacityError::MessageTooLong { .. }) => 1009,
             Error::Utf8(_) => 1007,
             _ => 1002,
@@ -132,15 +145,23 @@ struct Shim<'a, 'cx, 'w> {
     io: &'a mut Io,
     cx: &'cx mut Context<'w>,
     replies: &'a mut Vec<u8>,
+    inflater: Option<&'a mut Inflater>,
 }
 
 impl Read for Shim<'_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut *self.io).poll_read(self.cx, &mut buffer) {
-            Poll::Ready(result) => result.map(|()| buffer.filled().len()),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        match &mut self.inflater {
+            None => read_now(self.io, self.cx, buffer),
+            Some(inflater) => inflater.read(buffer, |input| read_now(self.io, self.cx, input)),
         }
+    }
+}
+
+fn read_now(io: &mut Io, cx: &mut Context<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut buffer = ReadBuf::new(buffer);
+    match Pin::new(io).poll_read(cx, &mut buffer) {
+        Poll::Ready(result) => result.map(|()| buffer.filled().len()),
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `EncodedMessage`: one message made ready for every transport, once.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf, Bytes};
 
+use crate::proto::engineio::Revision;
 use crate::proto::frame::{self, MAX_HEADER_LEN, Opcode};
 use crate::proto::javascript;
 
@@ -19,7 +21,6 @@ use crate::proto::javascript;
 /// ws3       82 04 04 01 02 03           text as in ws4, binary with its type
 /// polling3  15:42["hello"]…8:b4AQID     written into the body, where each packet has its length
 /// ```
-#[derive(Debug)]
 pub struct EncodedMessage {
     ws4: Bytes,
     packets: usize,
@@ -39,6 +40,43 @@ struct RareForms {
     ws3: OnceLock<Bytes>,
     /// Binary packets as base64 text with their type.
     ws3_base64: OnceLock<Bytes>,
+    /// The compressed forms, by [`Form`].
+    deflated: [OnceLock<Bytes>; Form::COUNT],
+}
+
+/// How a client wants its WebSocket frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// [`EncodedMessage::ws4`]
+    Ws4,
+    /// [`EncodedMessage::ws4_base64`]
+    Ws4Base64,
+    /// [`EncodedMessage::ws3`]
+    Ws3,
+    /// [`EncodedMessage::ws3_base64`]
+    Ws3Base64,
+}
+
+impl Form {
+    /// How many there are.
+    const COUNT: usize = Form::Ws3Base64 as usize + 1;
+
+    /// What a client of this revision wants; `base64`: it has `b64` in its query.
+    pub(crate) fn new(revision: Revision, base64: bool) -> Form {
+        match (revision, base64) {
+            (Revision::V4, false) => Form::Ws4,
+            (Revision::V4, true) => Form::Ws4Base64,
+            (Revision::V3, false) => Form::Ws3,
+            (Revision::V3, true) => Form::Ws3Base64,
+        }
+    }
+}
+
+impl fmt::Debug for EncodedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it says is nobody's who logs it; the open packet holds a credential.
+        f.debug_struct("EncodedMessage").field("len", &self.len()).field("packets", &self.packets).finish()
+    }
 }
 
 /// Between two packets of a polling body (Engine.IO 4).
@@ -122,6 +160,21 @@ impl EncodedMessage {
     /// The same for a client that wants binary packets as text frames, `b4` and base64 (`b64` in its query).
     pub fn ws3_base64(&self) -> &Bytes {
         self.rare_form(|rare| &rare.ws3_base64, |data| (Opcode::Text, base64_packet("b4", data)))
+    }
+
+    /// The finished WebSocket frames in this form.
+    pub(crate) fn frames(&self, form: Form) -> &Bytes {
+        match form {
+            Form::Ws4 => self.ws4(),
+            Form::Ws4Base64 => self.ws4_base64(),
+            Form::Ws3 => self.ws3(),
+            Form::Ws3Base64 => self.ws3_base64(),
+        }
+    }
+
+    /// The same compressed by `deflate`, which the first recipient calls for all.
+    pub(crate) fn deflated(&self, form: Form, deflate: impl FnOnce() -> Bytes) -> &Bytes {
+        self.rare.get_or_init(Box::default).deflated[form as usize].get_or_init(deflate)
     }
 
     /// The length of [`EncodedMessage::ws4`].

@@ -56,7 +56,10 @@ pub use rooms::{IntoRooms, Room};
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
 
-pub use crate::engine::{ConfigError, ForwardedHeader, TransportKind};
+pub use crate::engine::{
+    ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, ForwardedHeader, HttpCompression,
+    MaxWindowBits, OriginMatcher, PerMessageDeflate, SameSite, TransportKind,
+};
 pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
@@ -64,8 +67,7 @@ use data::TypeMap;
 use hub::{RefusalObserver, Shared};
 
 use crate::engine::{
-    CookieOptions, Cors, Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, HttpCompression,
-    Next, Refusal, RequestHead,
+    Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead,
 };
 
 /// A Socket.IO server, Node's `io`. Cheap to clone; all clones are the same server.
@@ -446,6 +448,13 @@ impl ServerBuilder {
     /// `X-Forwarded-Proto`.
     pub fn forwarded_header(mut self, header: ForwardedHeader) -> ServerBuilder {
         self.config.engine.forwarded_header = header;
+        self
+    }
+
+    /// Turns on compression of WebSocket messages for clients that offer it. Default: none. [`PerMessageDeflate`] says what
+    /// it costs, and when it pays.
+    pub fn per_message_deflate(mut self, options: PerMessageDeflate) -> ServerBuilder {
+        self.config.engine.per_message_deflate = Some(options);
         self
     }
 
