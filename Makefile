@@ -7,7 +7,7 @@ EXAMPLES := $(abspath $(TARGET_DIR))/release/examples
 # Topics of the protocol tests that ferrio does not have yet.
 WITHOUT := control,dynamic-namespaces,msgpack,recovery,static
 
-.PHONY: help run test check rust-test fuzz-corpus peers browser bench fuzz docs tools protocol-tools dashboard clean
+.PHONY: help run test check rust-test fuzz-corpus peers matrix browser bench fuzz docs tools protocol-tools dashboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,12 +27,18 @@ check: ## formatting, lints, documentation
 rust-test: ## unit, property, vector and integration tests in Rust (the fuzz bodies over their corpus too)
 	cargo test --all-features
 
-peers: protocol-tools ## official clients and raw conversations, against ferrio and against Node's own server
+peers: protocol-tools matrix ## official clients and raw conversations, against ferrio and against Node's own server
 	cargo build --release --example conformance --example engine_conformance --example bench_server
 	cd protocol-tests && npm test
 	cd protocol-tests && npm test -- --without $(WITHOUT) --server "$(EXAMPLES)/conformance" \
 		--engine-server "$(EXAMPLES)/engine_conformance" --bench-server "$(EXAMPLES)/bench_server --port {port}"
 	cd protocol-tests && npm run --silent checklist
+
+matrix: protocol-tools ## every generation of clients over every transport, against Node's own server and ferrio
+	@for tool in chromium nginx python; do scripts/tools.sh $$tool || true; done
+	cargo build --release --example conformance
+	cd protocol-tests && npm run --silent matrix
+	cd protocol-tests && npm run --silent matrix -- --without $(WITHOUT) --server "$(EXAMPLES)/conformance"
 
 browser: dashboard ## the dashboard in Chromium, with a real job
 	@scripts/tools.sh chromium
@@ -61,4 +67,4 @@ protocol-tools:
 
 clean: ## remove what was built
 	cargo clean
-	rm -rf dashboard/dist dashboard/node_modules protocol-tests/node_modules
+	rm -rf dashboard/dist dashboard/node_modules protocol-tests/node_modules protocol-tests/clients/.venv-*

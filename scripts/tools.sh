@@ -20,6 +20,27 @@ debian() { # package, command
     command -v "$2" >/dev/null 2>&1 || fail "$2; as root run: apt-get install $1"
 }
 
+# Only the program: Debian's package would also start a web server on port 80, now and at each start of the machine.
+nginx_program() {
+    [ -x /usr/sbin/nginx ] && return 0
+    if [ "$(id -u)" -eq 0 ] && [ -d /run/systemd/system ]; then
+        systemctl mask --quiet nginx.service
+        echo "nginx's own service is masked; to have it run: systemctl unmask nginx"
+    fi
+    (
+        PATH=$PATH:/usr/sbin
+        export RUNLEVEL=1 # where there is no systemd, Debian's scripts start nothing in run level 1
+        debian nginx-light nginx
+    )
+}
+
+python_with_venv() {
+    debian python3 python3
+    python3 -c "import ensurepip, venv" 2>/dev/null && return 0
+    [ "$(id -u)" -ne 0 ] || apt-get install -y -qq --no-install-recommends python3-venv >/dev/null 2>&1 || true
+    python3 -c "import ensurepip, venv" 2>/dev/null || fail "Python's modules venv and pip; as root run: apt-get install python3-venv"
+}
+
 for tool in "$@"; do
     case $tool in
     cargo)
@@ -34,6 +55,8 @@ for tool in "$@"; do
         [ "$major" -ge 20 ] || fail "Node.js 20 or newer (this is $(node --version))"
         ;;
     chromium) debian chromium chromium ;;
+    nginx) nginx_program ;;
+    python) python_with_venv ;;
     *) fail "a rule for the tool $tool in scripts/tools.sh" ;;
     esac
 done
