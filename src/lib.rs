@@ -45,6 +45,7 @@ pub mod service;
 mod sync;
 #[cfg(feature = "tls")]
 mod tls;
+mod write_timeout;
 
 pub use listen::Listening;
 pub use server::*;

@@ -25,10 +25,12 @@ use crate::server::Server;
 use crate::service::SocketIoService;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
+use crate::write_timeout::WriteTimeout;
 
 type Close = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
-/// A server that listens on a port of its own. Dropped, it stops to accept, and open connections are cut.
+/// A server that listens on a port of its own. Dropped, it stops to accept, and HTTP connections are cut; WebSockets that
+/// came by HTTP/1 live on until the server is closed.
 pub struct Listening {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -60,7 +62,7 @@ impl Listening {
     /// Runs until `signal` resolves, then shuts down as [`Listening::shutdown`] does.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the server without goodbyes.
+    /// Dropping the future stops the listening without goodbyes, as dropping the [`Listening`] does.
     pub async fn run_until(self, signal: impl Future) {
         signal.await;
         self.shutdown().await;
@@ -208,6 +210,7 @@ async fn serve<H: EngineHandler>(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY could not be set");
     }
+    let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
     match security {
         Security::None => serve_http(stream, service.secure(false), stop).await,
         #[cfg(feature = "tls")]
@@ -273,7 +276,11 @@ async fn serve_http<H: EngineHandler>(
 
 fn http_builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_buf_size(MAX_HEAD_SIZE);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -298,6 +305,12 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Node's `headersTimeout`.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of what is written to it. More than a ping interval and its timeout, which end a
+/// session sooner by default: this is for the answer that is left behind.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The request's head is answered 431 beyond it; Node's limit is half of that. hyper's own is 400 KiB, which each session
+/// could make us keep.
+const MAX_HEAD_SIZE: usize = 32 * 1024;
 /// A session has up to three streams at a time: a GET that waits, a POST, a WebSocket. A browser has one connection for
 /// all its tabs, a proxy one for many clients; who needs more opens another one.
 const MAX_CONCURRENT_STREAMS: u32 = 256;

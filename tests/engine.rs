@@ -466,3 +466,11 @@ async fn wake_is_never_lost_even_while_the_task_runs() {
     while soon(happenings.recv()).await != Some("message") {}
     assert_eq!(soon(happenings.recv()).await, Some("poll"));
 }
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let app = App::start(EngineConfig::default()).await;
+    let target = format!("/engine.io/?EIO=4&transport=polling&x={}", "x".repeat(100_000));
+    assert_eq!(app.client().await.get(&target).await.status, 431);
+    assert_eq!(app.engine.clients_count(), 0);
+}
