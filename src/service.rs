@@ -52,6 +52,18 @@ impl Server {
     }
 }
 
+impl<H: EngineHandler> Engine<H> {
+    /// Gives the engine as a tower service, to be mounted as a route: see [`SocketIoService`].
+    pub fn service(&self) -> SocketIoService<H> {
+        SocketIoService::new(self.clone())
+    }
+
+    /// Gives the engine as a tower layer, to be put in front of other services: see [`SocketIoLayer`].
+    pub fn layer(&self) -> SocketIoLayer<H> {
+        SocketIoLayer::new(self.clone())
+    }
+}
+
 /// The inner service of a [`SocketIoService`] that stands alone: answers 404 without a body, as Node does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NotFound;

@@ -474,3 +474,44 @@ async fn a_head_that_is_too_long_is_refused() {
     assert_eq!(app.client().await.get(&target).await.status, 431);
     assert_eq!(app.engine.clients_count(), 0);
 }
+
+#[tokio::test]
+async fn an_engine_is_mounted_in_axum() {
+    let app = App::start(EngineConfig::default()).await;
+    let routes = axum::Router::new().route_service("/engine.io/", app.engine.service());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let mut client = RawClient::connect(address).await;
+    let open = client.get("/engine.io/?EIO=4&transport=polling").await;
+    assert!(open.body.starts_with("0{"), "{}", open.body);
+    assert_eq!(client.get("/elsewhere").await.status, 404);
+    assert_eq!(app.engine.clients_count(), 1);
+}
+
+#[tokio::test]
+async fn a_handler_that_blocks_its_thread_is_noticed_by_the_heartbeats_it_delays() {
+    struct Blocks(mpsc::UnboundedSender<Duration>);
+    impl EngineHandler for Blocks {
+        type Client = ();
+        fn on_open(&self, _connection: &Arc<Connection>, _cx: &mut Context<'_>) {}
+        fn on_message(&self, _client: &mut (), _message: Message, _cx: &mut Context<'_>) {
+            std::thread::sleep(Duration::from_millis(800));
+        }
+        fn on_late(&self, late: Duration) {
+            self.0.send(late).unwrap();
+        }
+        fn on_close(&self, _client: (), _reason: CloseReason) {}
+    }
+    let mut config = EngineConfig::default();
+    config.ping_interval = Duration::from_millis(100);
+    let (sender, mut late) = mpsc::unbounded_channel();
+    let engine = Engine::new(config, Arc::new(Blocks(sender))).unwrap();
+    let listening = engine.listen("127.0.0.1:0").await.unwrap();
+    let mut client = RawClient::connect(listening.local_addr()).await;
+    client.upgrade("/engine.io/?EIO=4&transport=websocket").await;
+    client.next_text().await;
+    client.text("4block").await;
+    assert!(soon(late.recv()).await.unwrap() >= Duration::from_millis(500));
+    assert_eq!(client.next_text().await, "2");
+}

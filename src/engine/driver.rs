@@ -19,7 +19,7 @@ use super::registry::TaskGuard;
 use super::upgrade::PendingUpgrade;
 use super::websocket::WebSocket;
 use super::websocket_io::Incoming;
-use super::{EngineHandler, Shared, now};
+use super::{EngineHandler, LATE, Shared, now};
 use crate::proto::encoded::Form;
 use crate::proto::engineio::{
     CloseReason, Loss, Message, Packet, PacketError, PollMethod, Revision, SessionEvent, Via,
@@ -169,15 +169,18 @@ impl<H: EngineHandler> Driver<H> {
 
     fn keep_time(&mut self) {
         let now = now();
-        let requests = {
+        let (late, requests) = {
             let mut state = self.connection.state();
-            if state.session.poll_timeout().is_none_or(|deadline| deadline > now) {
+            let Some(deadline) = state.session.poll_timeout().filter(|deadline| *deadline <= now) else {
                 return;
-            }
+            };
             state.session.handle_timeout(now);
-            state.take_requests()
+            (now - deadline, state.take_requests())
         };
         wake(requests);
+        if late >= LATE {
+            self.shared.handler.on_late(late);
+        }
     }
 
     /// Reads and processes messages until there are none, the budget is spent, or the handler has enough; `false`

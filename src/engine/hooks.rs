@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 
 use super::{PeerInfo, ResponseBody};
@@ -98,7 +98,9 @@ pub type HookError = Box<dyn Error + Send + Sync>;
 ///     }
 /// }));
 /// ```
-pub struct Hook<O>(Arc<dyn Fn(RequestHead) -> Pin<Box<dyn Future<Output = O> + Send>> + Send + Sync>);
+pub struct Hook<O>(Arc<HookFunction<O>>);
+
+type HookFunction<O> = dyn Fn(RequestHead) -> BoxFuture<'static, O> + Send + Sync;
 
 impl<O> Hook<O> {
     /// Makes a hook of an async function or closure.
@@ -204,7 +206,9 @@ impl Next {
 }
 
 /// A function of the application that changes the headers of an answer: Node's `headers` and `initial_headers` events.
-pub struct HeadersHook(Arc<dyn Fn(&mut HeaderMap, &RequestHead) + Send + Sync>);
+pub struct HeadersHook(Arc<HeadersFunction>);
+
+type HeadersFunction = dyn Fn(&mut HeaderMap, &RequestHead) + Send + Sync;
 
 impl HeadersHook {
     /// Makes a hook of a function or closure.

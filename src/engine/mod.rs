@@ -1,5 +1,47 @@
 //! Layer 2: Engine.IO at run time; usable without Socket.IO.
 //!
+//! Engine.IO gives a client and a server ordered messages, text or binary, over whatever gets through: HTTP
+//! long-polling at first, WebSocket where it works. An application implements [`EngineHandler`], makes an [`Engine`] of
+//! it, and lets it [`listen`](Engine::listen), or hands it requests ([`Engine::service`], [`Engine::handle`]).
+//! [`EngineConfig`] has the options of Node's `engine.io`, under their names.
+//!
+//! # Example: an echo server for `engine.io-client`
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::task::Context;
+//!
+//! use ferrio::engine::{CloseReason, Connection, Engine, EngineConfig, EngineHandler, Message};
+//! use ferrio::proto::EncodedMessage;
+//!
+//! struct Echo;
+//!
+//! impl EngineHandler for Echo {
+//!     type Client = Arc<Connection>;
+//!
+//!     fn on_open(&self, connection: &Arc<Connection>, _cx: &mut Context<'_>) -> Arc<Connection> {
+//!         Arc::clone(connection)
+//!     }
+//!
+//!     fn on_message(&self, client: &mut Arc<Connection>, message: Message, _cx: &mut Context<'_>) {
+//!         // A client that has gone does not hear its echo.
+//!         let _ = client.send(Arc::new(EncodedMessage::message(&message)));
+//!     }
+//!
+//!     fn on_close(&self, _client: Arc<Connection>, reason: CloseReason) {
+//!         println!("closed: {reason}");
+//!     }
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new(EngineConfig::default(), Arc::new(Echo))?;
+//! let listening = engine.listen("127.0.0.1:3000").await?;
+//! # listening.run_until(std::future::pending::<()>()).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What becomes of a request
+//!
 //! ```text
 //!  HTTP request ─▶ Engine::handle ─▶ open │ poll │ post │ upgrade │ Refusal
 //!                                      │     │      │        │
@@ -101,6 +143,13 @@ pub trait EngineHandler: Send + Sync + 'static {
     /// The session is closed; nothing comes after it.
     fn on_close(&self, client: Self::Client, reason: CloseReason);
 
+    /// The task of a connection runs `late` after the time its timer was set to, by half a second or more: something
+    /// blocks the runtime's threads, and pings leave late. A handler that waits (`.await`) delays nobody; one that
+    /// blocks its thread delays all connections of that thread, whose clients may give up.
+    fn on_late(&self, late: Duration) {
+        let _ = late;
+    }
+
     /// A request was refused (Node's `connection_error` event).
     fn on_refusal(&self, refusal: &Refusal, request: &RequestHead) {
         let _ = (refusal, request);
@@ -138,12 +187,8 @@ impl<H: EngineHandler> Engine<H> {
     pub fn new(config: EngineConfig, handler: Arc<H>) -> Result<Engine<H>, ConfigError> {
         config.validate()?;
         let path_prefix = config.path_prefix();
-        let initial_packet = config.initial_packet.as_ref().map(|packet| {
-            Arc::new(match packet {
-                Message::Text(text) => EncodedMessage::text(&format!("4{text}")),
-                Message::Binary(data) => EncodedMessage::binary(data),
-            })
-        });
+        let initial_packet =
+            config.initial_packet.as_ref().map(|message| Arc::new(EncodedMessage::message(message)));
         let registry = Arc::new(Registry::new());
         let proxies = TrustedProxies::new(&config)?;
         let shared = Shared { config, path_prefix, initial_packet, proxies, handler, registry };
@@ -224,6 +269,9 @@ impl Body for ResponseBody {
         if self.chunked { SizeHint::default() } else { self.bytes.size_hint() }
     }
 }
+
+/// A timer that rings so much too late is told of: less is the ordinary jitter of a busy machine.
+pub(crate) const LATE: Duration = Duration::from_millis(500);
 
 /// The present time; virtual under `tokio::time::pause`.
 pub(crate) fn now() -> Instant {

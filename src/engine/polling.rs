@@ -196,9 +196,9 @@ fn payload(body: Bytes, connection: &Connection, is_binary: bool) -> Option<Payl
     let request = connection.request();
     let text = match &request.jsonp {
         // As on Node, a script's form is one whatever it says of itself.
-        Some(_) => jsonp::payload_of_form(&lossy_text(body))?.into(),
+        Some(_) => jsonp::payload_of_form(&lossy_text(&body))?.into(),
         None if is_binary => return Some(Payload::decode_v3_binary(body)),
-        None => lossy_text(body),
+        None => lossy_text(&body),
     };
     Some(match request.revision {
         Revision::V4 => Payload::decode(text),
@@ -254,8 +254,8 @@ async fn read_body<B: Body + Unpin>(mut body: B, limit: usize) -> Result<Bytes, 
 }
 
 /// A body as text; invalid UTF-8 becomes U+FFFD.
-fn lossy_text(bytes: Bytes) -> ByteString {
-    let lossy = |_| ByteString::from(String::from_utf8_lossy(&bytes).into_owned());
+fn lossy_text(bytes: &Bytes) -> ByteString {
+    let lossy = |_| ByteString::from(String::from_utf8_lossy(bytes).into_owned());
     ByteString::try_from(bytes.clone()).unwrap_or_else(lossy)
 }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf, Bytes};
 
-use crate::proto::engineio::Revision;
+use crate::proto::engineio::{Message, Revision};
 use crate::proto::frame::{self, MAX_HEADER_LEN, Opcode};
 use crate::proto::javascript;
 
@@ -91,6 +91,14 @@ impl EncodedMessage {
         let mut text = TextInPlace::with_capacity(packet.len());
         text.buffer().extend_from_slice(packet.as_bytes());
         text.finish(b"", std::iter::empty())
+    }
+
+    /// Makes one from a message.
+    pub fn message(message: &Message) -> EncodedMessage {
+        match message {
+            Message::Text(text) => EncodedMessage::text(&format!("4{text}")),
+            Message::Binary(data) => EncodedMessage::binary(data),
+        }
     }
 
     /// Makes one from the data of a binary message packet.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytestring::ByteString;
 
@@ -12,7 +13,7 @@ use super::client::Client;
 use super::config::ServerConfig;
 use super::data::TypeMap;
 use super::namespace::Namespace;
-use super::stats::Counters;
+use super::stats::{Counters, warn_limited};
 use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
 use crate::sync::RwLock;
 
@@ -103,6 +104,12 @@ impl EngineHandler for Hub {
 
     fn on_close(&self, client: Client, reason: CloseReason) {
         client.handle_close(reason);
+    }
+
+    fn on_late(&self, late: Duration) {
+        self.shared.counters.late_timers.increment();
+        let late = late.as_millis();
+        warn_limited!(self.shared.counters, late, "a heartbeat is late (ms): a handler blocks its thread");
     }
 
     fn on_refusal(&self, refusal: &Refusal, request: &RequestHead) {

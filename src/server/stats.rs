@@ -32,6 +32,8 @@ pub struct Stats {
     pub namespaces_refused: u64,
     /// Connections closed because they did not read what was sent to them.
     pub slow_peers: u64,
+    /// Times that the task of a connection ran half a second or more after its timer: a handler blocks a thread.
+    pub late_timers: u64,
     /// Requests answered with one of Engine.IO's errors.
     pub refusals: u64,
 }
@@ -50,6 +52,7 @@ pub(crate) struct Counters {
     pub(crate) inbound_paused: Counter,
     pub(crate) namespaces_refused: Counter,
     pub(crate) slow_peers: Counter,
+    pub(crate) late_timers: Counter,
     pub(crate) refusals: Counter,
     pub(crate) warnings: Warnings,
 }
@@ -68,6 +71,7 @@ impl Counters {
             inbound_paused: self.inbound_paused.get(),
             namespaces_refused: self.namespaces_refused.get(),
             slow_peers: self.slow_peers.get(),
+            late_timers: self.late_timers.get(),
             refusals: self.refusals.get(),
         }
     }
