@@ -183,6 +183,17 @@ async fn handlers_that_wait_for_what_is_not_read_do_not_keep_a_connection_for_ev
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_waits_delays_no_ping() {
+    let (io, _) = server();
+    io.on("wait", async |_event: Event| tokio::time::sleep(Duration::from_secs(60)).await);
+    let (client, _) = Client::connected(&io).await;
+    let began = tokio::time::Instant::now();
+    client.post("42[\"wait\"]").await;
+    assert_eq!(client.poll().await, "2");
+    assert_eq!((began.elapsed().as_secs(), io.stats().late_timers), (25, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_waits_outlives_the_connection() {
     let (io, log) = server();
     io.on("wait", async |event: Event| {
