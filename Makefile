@@ -42,13 +42,13 @@ matrix: protocol-tools ## every generation of clients over every transport, agai
 
 browser: dashboard ## the dashboard in Chromium, with a real job
 	@scripts/tools.sh chromium
-	cargo build --release --features job-monitor --bin job-monitor --example scrape
+	cargo build --profile quick --features job-monitor --bin job-monitor --example scrape
 	cd dashboard && npm test
 
 bench: ## encode, decode, broadcast, connections: counters and ratios
 	cargo bench
 
-fuzz: ## each fuzz target for SECONDS (default 60) on the stable toolchain
+fuzz: ## each fuzz target for SECONDS_PER_TARGET (default 60) on the stable toolchain
 	@scripts/fuzz.sh
 
 docs: ## the library's documentation

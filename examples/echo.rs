@@ -1,4 +1,6 @@
 //! The README's server: echo and rooms, mounted in axum. `cargo run --example echo`
+//!
+//! What a handler's error says (an argument of a wrong type, for one) is logged; so there is a subscriber that shows it.
 
 use ferrio::{Event, HandlerError, Server};
 
@@ -16,6 +18,7 @@ async fn join(event: Event) -> Result<(), HandlerError> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt::init();
     let io = Server::new();
     io.on("echo", echo);
     io.on("join", join);

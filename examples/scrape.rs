@@ -42,8 +42,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let text = |name: &str| arguments.get_one::<String>(name).cloned();
     let token = text("token")
-        .or_else(|| std::env::var("JOB_MONITOR_TOKEN").ok())
-        .ok_or("a token that may publish is missing: --token or JOB_MONITOR_TOKEN")?;
+        .or_else(|| std::env::var("SCRAPE_TOKEN").ok())
+        .ok_or("a token that may publish is missing: --token or SCRAPE_TOKEN")?;
     let job = text("job").unwrap_or_else(|| format!("crawl-{}", millis_now() / 1000));
     let pages = *arguments.get_one::<u32>("pages").ok_or("--pages has a default")?;
     let delay = Duration::from_millis(*arguments.get_one::<u64>("delay").ok_or("--delay has a default")?);
@@ -78,7 +78,7 @@ fn arguments() -> ArgMatches {
     Command::new("scrape")
         .about("Crawls a small site and reports to the job monitor")
         .arg(option("monitor", "URL", "The job monitor").default_value("http://127.0.0.1:4000"))
-        .arg(option("token", "TOKEN", "A token that may publish [env: JOB_MONITOR_TOKEN]"))
+        .arg(option("token", "TOKEN", "A token that may publish [env: SCRAPE_TOKEN]"))
         .arg(option("job", "ID", "The job's id [default: crawl- and the time]"))
         .arg(
             option("pages", "NUMBER", "How many pages to crawl at most; the shop of its own has as many")

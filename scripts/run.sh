@@ -12,8 +12,8 @@ if [ ! -f dashboard/dist/index.html ]; then
     exit 1
 fi
 
-echo "building the job monitor and the example job (the first time takes some minutes)"
-cargo build --release --quiet --features job-monitor --bin job-monitor --example scrape
+echo "building the job monitor and the example job (some minutes, the first time)"
+cargo build --profile quick --features job-monitor --bin job-monitor --example scrape
 target=${CARGO_TARGET_DIR:-target}
 
 work=$(mktemp -d)
@@ -29,7 +29,7 @@ finish() {
 trap finish EXIT
 trap 'exit 0' INT TERM
 
-"$target/release/job-monitor" >"$work/printed" &
+"$target/quick/job-monitor" >"$work/printed" &
 monitor=$!
 # It prints its address once it listens; it ends, having said why, when it cannot.
 until grep -q '^$' "$work/printed" && grep -q '^  Dashboard' "$work/printed"; do
@@ -37,19 +37,19 @@ until grep -q '^$' "$work/printed" && grep -q '^  Dashboard' "$work/printed"; do
     sleep 0.1
 done
 cat "$work/printed"
-JOB_MONITOR_TOKEN=$(sed -n 's/^  Publisher token *//p' "$work/printed")
-if [ -z "$JOB_MONITOR_TOKEN" ]; then # a secret is configured, so it printed none
-    JOB_MONITOR_TOKEN=$("$target/release/job-monitor" token --subject example --jobs "" --publish "*")
-    echo "  Viewer token     $("$target/release/job-monitor" token --subject viewer)"
+SCRAPE_TOKEN=$(sed -n 's/^  Publisher token *//p' "$work/printed")
+if [ -z "$SCRAPE_TOKEN" ]; then # a secret is configured, so it printed none
+    SCRAPE_TOKEN=$("$target/quick/job-monitor" token --subject example --jobs "" --publish "*")
+    echo "  Viewer token     $("$target/quick/job-monitor" token --subject viewer)"
 fi
-export JOB_MONITOR_TOKEN
+export SCRAPE_TOKEN
 url=$(sed -n 's/^  Dashboard *\(http:[^#]*\).*/\1/p' "$work/printed")
 
 number=1
 while :; do
     echo
     echo "The example job crawl-$number crawls a small shop for about half a minute: open the dashboard's address above."
-    "$target/release/examples/scrape" --monitor "$url" --job "crawl-$number" &
+    "$target/quick/examples/scrape" --monitor "$url" --job "crawl-$number" &
     crawl=$!
     wait "$crawl" || echo "the example job failed"
     crawl=

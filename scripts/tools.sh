@@ -8,16 +8,25 @@ fail() {
     exit 1
 }
 
-debian() { # package, command
-    command -v "$2" >/dev/null 2>&1 && return 0
+debian() { # packages, command, what shows that it works (default: that it is there)
+    works=${3:-command -v "$2"}
+    eval "$works" >/dev/null 2>&1 && return 0
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
-        echo "installing $1 (Debian package)"
+        echo "installing $1 (from Debian)"
         export DEBIAN_FRONTEND=noninteractive
-        apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 ||
-            { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1" >/dev/null; } ||
-            fail "$2; installing the Debian package $1 failed, run: apt-get install $1"
+        apt-get install -y -qq --no-install-recommends $1 >/dev/null 2>&1 ||
+            { apt-get update -qq && apt-get install -y -qq --no-install-recommends $1 >/dev/null; } ||
+            fail "$2; installing from Debian failed, run: apt-get install $1"
     fi
-    command -v "$2" >/dev/null 2>&1 || fail "$2; as root run: apt-get install $1"
+    eval "$works" >/dev/null 2>&1 || fail "$2; as root run: apt-get install $1"
+}
+
+links() { # whether cc links a program, for which cargo needs it: libc's own files come in a package of their own
+    program=$(mktemp)
+    linked=0
+    echo 'int main(void) { return 0; }' | cc -x c -o "$program" - || linked=1
+    rm "$program"
+    return "$linked"
 }
 
 # Only the program: Debian's package would also start a web server on port 80, now and at each start of the machine.
@@ -47,7 +56,7 @@ for tool in "$@"; do
         command -v cargo >/dev/null 2>&1 || fail "cargo, Rust 1.95 or newer; see https://rustup.rs"
         cargo fmt --version >/dev/null 2>&1 || fail "rustfmt; run: rustup component add rustfmt"
         cargo clippy --version >/dev/null 2>&1 || fail "clippy; run: rustup component add clippy"
-        command -v cc >/dev/null 2>&1 || debian gcc cc
+        debian "gcc libc6-dev" "a C compiler that links programs (cc)" links
         ;;
     node)
         command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || fail "Node.js 20 or newer with npm"

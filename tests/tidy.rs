@@ -38,22 +38,49 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code lines of a layer, without comments and without what stands behind `#[cfg(test)]`.
+/// The code lines of a layer: without comments, tests, and the declarations of files of tests.
 fn code_lines(layer: &str) -> Vec<(PathBuf, usize, String)> {
     let mut files = Vec::new();
     rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(layer), &mut files);
     assert!(!files.is_empty(), "{layer} has no Rust files");
-    let mut lines = Vec::new();
-    for file in files.into_iter().filter(|file| !file.ends_with("tests.rs")) {
+    let (mut lines, mut all) = (Vec::new(), 0);
+    for file in files.into_iter().filter(|file| !is_of_tests(file)) {
         let text = fs::read_to_string(&file).unwrap();
-        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or("");
-        for (index, line) in code.lines().enumerate() {
-            if !line.trim_start().starts_with("//") {
-                lines.push((file.clone(), index + 1, line.to_owned()));
-            }
+        all += text.lines().count();
+        for (number, line) in code(&text) {
+            lines.push((file.clone(), number, line.to_owned()));
         }
     }
+    // Comments and tests beside the code are never two thirds of a layer: then something cuts off too much.
+    assert!(lines.len() * 3 > all, "{layer}: only {} of {all} lines were looked at", lines.len());
     lines
+}
+
+/// A file that only tests have: `tests.rs`, or one in a folder `tests`.
+fn is_of_tests(file: &Path) -> bool {
+    file.ends_with("tests.rs") || file.parent().is_some_and(|folder| folder.ends_with("tests"))
+}
+
+/// The code lines of one file with their numbers, up to the tests that stand in it.
+fn code(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let module = |index: usize| {
+        let declared = lines.get(index + 1).filter(|next| next.starts_with("mod "));
+        declared.filter(|_| lines[index] == "#[cfg(test)]")
+    };
+    let end = (0..lines.len()).find(|&index| module(index).is_some_and(|line| line.ends_with('{')));
+    (0..end.unwrap_or(lines.len()))
+        .filter(|&index| module(index).is_none() && (index == 0 || module(index - 1).is_none()))
+        .filter(|&index| !lines[index].trim_start().starts_with("//"))
+        .map(|index| (index + 1, lines[index]))
+        .collect()
+}
+
+#[test]
+fn only_tests_are_left_out() {
+    let text =
+        "// x\n#[cfg(test)]\nmod tests;\nuse a;\n#[cfg(test)]\nfn b() {}\n#[cfg(test)]\nmod t {\nuse c;\n}\n";
+    assert_eq!(code(text), [(4, "use a;"), (5, "#[cfg(test)]"), (6, "fn b() {}")]);
 }
 
 #[test]

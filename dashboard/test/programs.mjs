@@ -11,8 +11,8 @@ const PROJECT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const START_TIMEOUT_MS = 15_000;
 const STOP_TIMEOUT_MS = 15_000;
 
-/** The job monitor (`JOB_MONITOR_BIN`) and the example crawler (`SCRAPE_BIN`), else the newest builds of both. */
-export const MONITOR = process.env.JOB_MONITOR_BIN ?? built("job-monitor");
+/** The job monitor (`MONITOR_BIN`) and the example crawler (`SCRAPE_BIN`), else the newest builds of both. */
+export const MONITOR = process.env.MONITOR_BIN ?? built("job-monitor");
 export const SCRAPE = process.env.SCRAPE_BIN ?? built("examples/scrape");
 
 /** Chromium as Debian installs it, or `CHROMIUM`. */
@@ -28,10 +28,10 @@ function built(name) {
     maxBuffer: 64 << 20,
   });
   const target = JSON.parse(metadata).target_directory;
-  const found = ["release", "debug"].map((profile) => join(target, profile, name)).filter(existsSync);
+  const found = ["quick", "release", "debug"].map((profile) => join(target, profile, name)).filter(existsSync);
   if (found.length === 0) {
     throw new Error(
-      `${name} is not built; run: cargo build --release --features job-monitor --bin job-monitor --example scrape`,
+      `${name} is not built; run: cargo build --profile quick --features job-monitor --bin job-monitor --example scrape`,
     );
   }
   return found.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
@@ -80,7 +80,7 @@ export function token(environment, ...options) {
 /** Starts the example crawler; it reports to this monitor. */
 export function scrape(monitor, job, ...options) {
   return spawn(SCRAPE, ["--monitor", monitor.url, "--job", job, ...options], {
-    env: { ...process.env, JOB_MONITOR_TOKEN: monitor.publisher },
+    env: { ...process.env, SCRAPE_TOKEN: monitor.publisher },
     stdio: ["ignore", "inherit", "inherit"],
   });
 }

@@ -55,6 +55,7 @@ pub(crate) enum TokenRefused {
     Expired,
     Invalid,
     Missing,
+    TooLong,
 }
 
 impl Tokens {
@@ -79,6 +80,9 @@ impl Tokens {
     }
 
     pub(crate) fn verify(&self, token: &str) -> Result<Claims, TokenRefused> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenRefused::TooLong);
+        }
         match jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation) {
             Ok(data) => Ok(data.claims),
             Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(TokenRefused::Expired),
@@ -166,6 +170,7 @@ impl fmt::Display for TokenRefused {
             TokenRefused::Expired => "the token has expired",
             TokenRefused::Invalid => "the token is not valid",
             TokenRefused::Missing => "a token is missing",
+            TokenRefused::TooLong => "the token is too long",
         })
     }
 }
@@ -186,6 +191,10 @@ impl fmt::Debug for Tokens {
 pub(crate) fn now_seconds() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
+
+/// The longest token that is accepted: it names some thousand jobs. A larger one would not fit into what a client may
+/// send at once.
+pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
 
 /// "A key of the same size as the hash output (for instance, 256 bits for "HS256") or larger MUST be used with
 /// this algorithm." (RFC 7518, 3.2)
@@ -281,6 +290,19 @@ mod tests {
         for token in ["", "x", "a.b.c", unsigned, &foreign, &endless, &early] {
             assert_eq!(tokens().verify(token), Err(TokenRefused::Invalid), "{token}");
         }
+    }
+
+    #[test]
+    fn a_token_has_a_greatest_length() {
+        let of = |length: usize| {
+            let claims = Claims::new(&"x".repeat(length), Duration::from_secs(60), Scope::All, Scope::All);
+            let token = tokens().issue(&claims);
+            (token.len(), tokens().verify(&token).map(drop))
+        };
+        let (length, verified) = of(48_000);
+        assert!(length <= MAX_TOKEN_BYTES && verified.is_ok(), "{length}: {verified:?}");
+        let (length, verified) = of(50_000);
+        assert!(length > MAX_TOKEN_BYTES && verified == Err(TokenRefused::TooLong), "{length}: {verified:?}");
     }
 
     #[test]

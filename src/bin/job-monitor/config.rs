@@ -1,17 +1,17 @@
 //! Settings: one table drives the flags, the environment and the file, so that their names cannot drift apart.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use tracing_subscriber::EnvFilter;
 
 use crate::auth::{Scope, Secret};
 use crate::jobs::{JobId, Limits};
+use crate::log;
 
 /// What the program was asked to do, and with which settings.
 #[derive(Debug)]
@@ -54,8 +54,12 @@ pub(crate) enum ConfigError {
     CommandLine(clap::Error),
     /// The file of `--config` cannot be read or is no TOML.
     File { path: String, problem: String },
+    /// A variable holds what is no text.
+    NoText { variable: String },
     /// The file holds a key that is no setting.
     UnknownKey { path: String, key: String },
+    /// A variable is named like a setting, and there is no such setting.
+    UnknownVariable { variable: String },
     /// Only its use showed a value to be wrong: an address that is taken, a folder without a page.
     Unusable { setting: &'static str, value: String, problem: String },
     /// A setting has a value that is not accepted.
@@ -76,12 +80,12 @@ impl Invocation {
     /// names. A flag wins over the environment, that over the file, that over the default.
     pub(crate) fn load(
         arguments: impl IntoIterator<Item = OsString>,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Invocation, ConfigError> {
         let matches = command().try_get_matches_from(arguments).map_err(ConfigError::CommandLine)?;
         // A global flag given before the subcommand is known on both levels; the inner one has them all.
         let flags = matches.subcommand().map_or(&matches, |(_, inner)| inner);
-        let values = Values::gather(flags, environment)?;
+        let values = Values::gather(flags, &variables(environment)?)?;
         let action = match matches.subcommand() {
             Some(("token", inner)) => token_action(inner)?,
             _ => Action::Serve,
@@ -100,13 +104,13 @@ impl Settings {
                 is_default: values.source("dashboard") == Source::Default,
                 folder: values.required("dashboard", |text| (!text.is_empty()).then(|| text.into()))?,
             },
-            max_event_bytes: values.required("max-event-bytes", |text| whole(text, 256, 16 << 20))?,
+            max_event_bytes: values.required("max-event-bytes", |text| whole(text, 256, 1 << 20))?,
             limits: Limits {
-                jobs: values.required("jobs-kept", |text| whole(text, 1, 100_000))?,
+                jobs: values.required("jobs-kept", |text| whole(text, 1, 10_000))?,
                 events: values.required("events-kept", |text| whole(text, 0, 10_000))?,
-                event_bytes: values.required("event-bytes-kept", |text| whole(text, 0, 64 << 20))?,
+                event_bytes: values.required("event-bytes-kept", |text| whole(text, 0, 16 << 20))?,
             },
-            log: values.required("log", |text| EnvFilter::try_new(text).is_ok().then(|| text.to_owned()))?,
+            log: values.required("log", |text| log::filter(text).map(|_| text.to_owned()))?,
         })
     }
 }
@@ -116,9 +120,20 @@ impl fmt::Display for ConfigError {
         match self {
             ConfigError::CommandLine(error) => write!(f, "{error}"),
             ConfigError::File { path, problem } => write!(f, "config file {path}: {problem}"),
+            ConfigError::NoText { variable } => {
+                write!(f, "environment variable {variable}: its value is not shown; accepted: UTF-8 text")
+            }
             ConfigError::UnknownKey { path, key } => {
                 let names: Vec<&str> = in_file().map(|setting| setting.name).collect();
                 write!(f, "config file {path}: unknown setting {key}; accepted: {}", names.join(", "))
+            }
+            ConfigError::UnknownVariable { variable } => {
+                let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.variable).collect();
+                write!(
+                    f,
+                    "environment variable {variable}: there is no such setting; accepted: {}",
+                    names.join(", ")
+                )
             }
             ConfigError::Unusable { setting: name, value, problem } => {
                 write!(f, "setting {name} is {value:?}: {problem}; accepted: {}", setting(name).accepted)
@@ -205,7 +220,7 @@ const SETTINGS: [Setting; 10] = [
         value: "BYTES",
         default: Some("65536"),
         help: "The largest event that may be posted",
-        accepted: "a whole number from 256 to 16777216",
+        accepted: "a whole number from 256 to 1048576",
         secret: false,
     },
     Setting {
@@ -214,7 +229,7 @@ const SETTINGS: [Setting; 10] = [
         value: "NUMBER",
         default: Some("500"),
         help: "How many jobs are remembered; beyond it the one longest silent is forgotten, finished ones first",
-        accepted: "a whole number from 1 to 100000",
+        accepted: "a whole number from 1 to 10000",
         secret: false,
     },
     Setting {
@@ -232,7 +247,7 @@ const SETTINGS: [Setting; 10] = [
         value: "BYTES",
         default: Some("131072"),
         help: "How many bytes these events may hold together",
-        accepted: "a whole number from 0 to 67108864",
+        accepted: "a whole number from 0 to 16777216",
         secret: false,
     },
     Setting {
@@ -241,7 +256,7 @@ const SETTINGS: [Setting; 10] = [
         value: "FILTER",
         default: Some("info"),
         help: "What is logged to standard error",
-        accepted: "a level (error, warn, info, debug, trace) or filters such as info,ferrio=debug",
+        accepted: "a level (off, error, warn, info, debug, trace) or filters such as info,ferrio=debug",
         secret: false,
     },
 ];
@@ -255,13 +270,43 @@ fn setting(name: &str) -> &'static Setting {
     SETTINGS.iter().find(|setting| setting.name == name).expect("a name of the table: a test reads them all")
 }
 
+/// The variables that are settings.
+fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<&'static str, String>, ConfigError> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in environment {
+        // Of a name that is no text what matters here is only its beginning.
+        let name = name.to_string_lossy();
+        if !name.starts_with(VARIABLE_PREFIX) || is_of_kubernetes(&name, &value) {
+            continue;
+        }
+        let variable = name.into_owned();
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.variable == variable) else {
+            return Err(ConfigError::UnknownVariable { variable });
+        };
+        let value = value.into_string().map_err(|_| ConfigError::NoText { variable })?;
+        variables.insert(setting.variable, value);
+    }
+    Ok(variables)
+}
+
+/// Kubernetes tells every container of a service `job-monitor` by variables that begin like ours.
+fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
+    name.starts_with("JOB_MONITOR_SERVICE_")
+        || name.starts_with("JOB_MONITOR_PORT_")
+        || (name == "JOB_MONITOR_PORT" && value.to_string_lossy().contains("://"))
+}
+
+const VARIABLE_PREFIX: &str = "JOB_MONITOR_";
+
 /// The texts of all settings with their sources, before they are parsed.
 struct Values(BTreeMap<&'static str, (String, Source)>);
 
 impl Values {
     fn gather(
         flags: &ArgMatches,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: &BTreeMap<&'static str, String>,
     ) -> Result<Values, ConfigError> {
         let mut values = Values(BTreeMap::new());
         for setting in &SETTINGS {
@@ -272,7 +317,7 @@ impl Values {
         let given = |setting: &'static Setting| {
             let flag = flags.get_one::<String>(setting.name).cloned();
             let from_flag = flags.value_source(setting.name) == Some(ValueSource::CommandLine);
-            match (flag, environment(setting.variable)) {
+            match (flag, environment.get(setting.variable).cloned()) {
                 (Some(text), _) if from_flag => Some((text, Source::Flag)),
                 (_, Some(text)) => Some((text, Source::Environment(setting.variable))),
                 _ => None,
@@ -289,7 +334,7 @@ impl Values {
         let failed = |problem: String| ConfigError::File { path: path.to_owned(), problem };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
+            text.parse().map_err(|error: toml::de::Error| failed(syntax_problem(&text, &error)))?;
         for (key, value) in table {
             let Some(setting) = in_file().find(|setting| setting.name == key) else {
                 return Err(ConfigError::UnknownKey { path: path.to_owned(), key });
@@ -317,6 +362,20 @@ impl Values {
     fn required<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, ConfigError> {
         Ok(self.optional(name, parse)?.expect("has a default: a test loads without any setting"))
     }
+}
+
+/// Where a file is no TOML, why, and the line, unless a secret may stand in it.
+fn syntax_problem(text: &str, error: &toml::de::Error) -> String {
+    let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return reason };
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let (number, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+    let names_secret = |line: &str| line.to_ascii_lowercase().contains("secret");
+    // A text between three quotes goes on in the lines after its key.
+    let is_within = |line: &str| names_secret(line) && (line.contains("\"\"\"") || line.contains("'''"));
+    let shown = if names_secret(line) || before.lines().any(is_within) { "(not shown)" } else { line.trim() };
+    format!("line {number}, column {column}: {reason}: {shown}")
 }
 
 fn not_accepted(setting: &Setting, value: &str, source: Source) -> ConfigError {
@@ -421,9 +480,7 @@ mod tests {
 
     fn load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, ConfigError> {
         let arguments = ["job-monitor"].iter().chain(arguments).map(OsString::from);
-        Invocation::load(arguments, |name| {
-            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })
+        Invocation::load(arguments, environment.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     fn message(arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -498,7 +555,7 @@ mod tests {
         assert_eq!(
             message(&[], &[("JOB_MONITOR_JOBS_KEPT", "0")]),
             "setting jobs-kept is \"0\" (from the environment variable JOB_MONITOR_JOBS_KEPT); accepted: a whole \
-             number from 1 to 100000"
+             number from 1 to 10000"
         );
         let file = TemporaryFile::new("value", "events-kept = true\n");
         assert_eq!(
@@ -515,7 +572,11 @@ mod tests {
             ("max-event-bytes", "-1"),
             ("max-event-bytes", "99999999999999999999"),
             ("event-bytes-kept", "1e3"),
+            ("jobs-kept", "10001"),
+            ("max-event-bytes", "1048577"),
+            ("event-bytes-kept", "16777217"),
             ("log", "info,ferrio=loud"),
+            ("log", "bogus"),
             ("dashboard", ""),
             ("listen", ":4000"),
             ("listen", "localhost:65536"),
@@ -544,6 +605,59 @@ mod tests {
         let text = message(&["--config", file.path()], &[]);
         assert!(text.contains("unknown setting jobs_kept; accepted: listen, jwt-secret, "), "{text}");
         assert!(message(&["--config", "/nowhere.toml"], &[]).starts_with("config file /nowhere.toml: "));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_refused_with_the_place() {
+        let refused = |name: &str, text: &str| {
+            let file = TemporaryFile::new(name, text);
+            let text = message(&["--config", file.path()], &[]);
+            text.strip_prefix(&format!("config file {}: ", file.path())).unwrap().to_owned()
+        };
+        let text = refused("syntax", "jobs-kept = 3\n  listen 127.0.0.1:1\n");
+        assert!(text.starts_with("line 2, column 10: "), "{text}");
+        assert!(text.ends_with(": listen 127.0.0.1:1"), "{text}");
+        let text = refused("twice", "jobs-kept = 3\njobs-kept = 4\n");
+        assert!(text.starts_with("line 2, column 1: ") && text.ends_with(": jobs-kept = 4"), "{text}");
+        for hidden in ["jwt-secret = \"hunter2\n", "jwt-secret = \"\"\"\nhunter2\\q\n", "jwt_secret hunter2"]
+        {
+            let text = refused("secret", hidden);
+            assert!(text.starts_with("line ") && text.ends_with("(not shown)"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_stops_the_start() {
+        let text = message(&[], &[("JOB_MONITOR_JOB_KEPT", "3")]);
+        assert!(
+            text.starts_with(
+                "environment variable JOB_MONITOR_JOB_KEPT: there is no such setting; accepted: JOB_MONITOR_CONFIG, "
+            ),
+            "{text}"
+        );
+        assert!(message(&[], &[("JOB_MONITOR_PORT", "8080")]).contains("JOB_MONITOR_PORT: "));
+        let foreign = [
+            ("OTHER", "x"),
+            ("JOB_MONITOR_PORT", "tcp://10.0.0.1:80"),
+            ("JOB_MONITOR_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("JOB_MONITOR_SERVICE_HOST", "10.0.0.1"),
+        ];
+        assert!(load(&[], &foreign).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_stops_the_start() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let environment = |name: &str| [(name.into(), OsString::from_vec(vec![b'x', 0xff, b'y']))];
+        let load = |name: &str| Invocation::load([OsString::from("job-monitor")], environment(name));
+        assert_eq!(
+            load("JOB_MONITOR_JWT_SECRET").unwrap_err().to_string(),
+            "environment variable JOB_MONITOR_JWT_SECRET: its value is not shown; accepted: UTF-8 text"
+        );
+        assert!(load("OTHER").is_ok());
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Page {
         Ok(page)
     }
 
+    /// Whether there is a page at all.
+    pub(crate) fn is_built(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// The answer to a GET of `path`, if there is such a file.
     pub(crate) fn file(&self, path: &str) -> Option<Response> {
         let name = if path == "/" { "/index.html" } else { path };
@@ -156,6 +161,7 @@ mod tests {
     #[test]
     fn without_a_page_the_root_says_what_to_do() {
         let page = Page::default();
+        assert!(!page.is_built());
         assert_eq!(page.file("/").unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(page.file("/index.html").is_none());
     }

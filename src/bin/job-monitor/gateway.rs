@@ -15,7 +15,7 @@ use ferrio::{ConnectError, Event, Server, Socket};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error};
 
-use crate::auth::{Claims, Scope, TokenRefused, Tokens, now_seconds};
+use crate::auth::{Claims, MAX_TOKEN_BYTES, Scope, TokenRefused, Tokens, now_seconds};
 use crate::jobs::{JobEvent, JobId, JobStore, Limits, Summary};
 
 /// The jobs and those who watch them.
@@ -38,6 +38,7 @@ impl Monitor {
         let shared = Arc::new(Shared { tokens, jobs: Mutex::new(JobStore::new(limits)) });
         let io = Server::builder()
             .max_http_buffer_size(MAX_MESSAGE_BYTES)
+            .max_send_queue(NEWS_QUEUE_BYTES + limits.largest_answers())
             .state(Arc::clone(&shared))
             .build()
             .expect("the options are constants, and accepted");
@@ -245,6 +246,9 @@ fn now_millis() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-const MAX_MESSAGE_BYTES: usize = 16 << 10; // clients send job ids and a token, nothing larger
+/// Clients send job ids and a token, nothing larger.
+const MAX_MESSAGE_BYTES: usize = MAX_TOKEN_BYTES + (1 << 10);
+/// What may wait for a slow client beside the answers to its requests; at least sixteen of the largest events.
+const NEWS_QUEUE_BYTES: usize = 16 << 20;
 const MAX_ROOMS: usize = 1000; // what one page can sensibly show; a room costs memory here
 const EXPIRY_ROUND: Duration = Duration::from_secs(10);

@@ -14,10 +14,10 @@ use axum::routing::{get, post};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 
-use crate::auth::{Claims, TokenRefused};
+use crate::auth::{Claims, MAX_TOKEN_BYTES, TokenRefused};
 use crate::dashboard::Page;
 use crate::gateway::Monitor;
-use crate::jobs::{InvalidField, JobEvent, JobId};
+use crate::jobs::{InvalidField, JobEvent, JobId, shown};
 
 /// What the routes share.
 #[derive(Debug)]
@@ -43,12 +43,19 @@ pub(crate) fn routes(site: Site) -> Router {
 /// Why a request is not served, as `{error, …}` with its status.
 #[derive(Debug)]
 enum Refusal {
-    BodyTooLarge { limit: usize },
+    BodyTooLarge {
+        limit: usize,
+    },
     BodyTooSlow,
     BodyUnreadable,
     InvalidField(InvalidField),
     MayNotPublish(JobId),
-    MethodNotAllowed,
+    MethodNotAllowed {
+        accepted: &'static str,
+    },
+    /// What stands in the path in the place of a job's id; `None` if it is no text.
+    NoJobId(Option<String>),
+    NotBearer,
     NotFound,
     NotJson,
     Token(TokenRefused),
@@ -80,13 +87,10 @@ async fn ingest(
     request: Request,
 ) -> Result<Response, Refusal> {
     let claims = bearer(&site, request.headers())?;
-    let id = id.ok().and_then(|Path(text)| JobId::parse(&text).ok()).ok_or_else(|| {
-        Refusal::InvalidField(InvalidField {
-            field: "jobId".to_owned(),
-            found: Some("not a job id in the path".to_owned()),
-            accepted: JobId::ACCEPTED.to_owned(),
-        })
-    })?;
+    let id = match id {
+        Ok(Path(text)) => JobId::parse(&text).map_err(|_| Refusal::NoJobId(Some(text)))?,
+        Err(_) => return Err(Refusal::NoJobId(None)),
+    };
     if !claims.publish.allows(&id) {
         return Err(Refusal::MayNotPublish(id));
     }
@@ -108,17 +112,19 @@ async fn page_file(State(site): State<Arc<Site>>, request: Request) -> Result<Re
     site.page.file(request.uri().path()).ok_or(Refusal::NotFound)
 }
 
-async fn method_not_allowed() -> Refusal {
-    Refusal::MethodNotAllowed
+async fn method_not_allowed(request: Request) -> Refusal {
+    // Of the routes only the one below /jobs takes something in.
+    let accepted = if request.uri().path().starts_with("/jobs/") { "POST" } else { "GET or HEAD" };
+    Refusal::MethodNotAllowed { accepted }
 }
 
 fn bearer(site: &Site, headers: &HeaderMap) -> Result<Claims, Refusal> {
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+    let header = headers.get(header::AUTHORIZATION).ok_or(Refusal::Token(TokenRefused::Missing))?;
+    let token = header.to_str().ok().and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let claims = token.ok_or(TokenRefused::Missing).and_then(|token| site.monitor.tokens().verify(token));
-    claims.map_err(Refusal::Token)
+    site.monitor.tokens().verify(token.ok_or(Refusal::NotBearer)?).map_err(Refusal::Token)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -152,12 +158,14 @@ impl Refusal {
         match self {
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Refusal::BodyUnreadable | Refusal::InvalidField(_) => StatusCode::BAD_REQUEST,
+            Refusal::BodyUnreadable | Refusal::InvalidField(_) | Refusal::NoJobId(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Refusal::MayNotPublish(_) => StatusCode::FORBIDDEN,
-            Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::NotFound => StatusCode::NOT_FOUND,
             Refusal::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::Token(_) => StatusCode::UNAUTHORIZED,
+            Refusal::NotBearer | Refusal::Token(_) => StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -173,7 +181,18 @@ impl Refusal {
                 return Problem { error, field: Some(invalid.field), accepted: Some(invalid.accepted) };
             }
             Refusal::MayNotPublish(id) => (format!("this token may not publish for the job {id}"), None),
-            Refusal::MethodNotAllowed => ("this method is not allowed here".to_owned(), None),
+            Refusal::MethodNotAllowed { accepted } => {
+                ("this method is not allowed here".to_owned(), Some(accepted.to_owned()))
+            }
+            Refusal::NoJobId(found) => {
+                let found = found.map_or_else(|| "no text".to_owned(), |text| shown(&text));
+                let (field, accepted) = (Some("jobId".to_owned()), JobId::ACCEPTED.to_owned());
+                let error = format!("the path's job id is {found}; accepted: {accepted}");
+                return Problem { error, field, accepted: Some(accepted) };
+            }
+            Refusal::NotBearer => {
+                ("this kind of authorization is not accepted".to_owned(), Some(AUTHORIZATION.to_owned()))
+            }
             Refusal::NotFound => (
                 "there is nothing here".to_owned(),
                 Some("POST /jobs/{jobId}/events, GET /jobs, GET /health, and the dashboard at /".to_owned()),
@@ -181,9 +200,10 @@ impl Refusal {
             Refusal::NotJson => {
                 ("the content type is not accepted".to_owned(), Some("application/json".to_owned()))
             }
-            Refusal::Token(refused) => {
-                (refused.to_string(), Some("Authorization: Bearer, and a token".to_owned()))
+            Refusal::Token(TokenRefused::TooLong) => {
+                (TokenRefused::TooLong.to_string(), Some(format!("at most {MAX_TOKEN_BYTES} bytes")))
             }
+            Refusal::Token(refused) => (refused.to_string(), Some(AUTHORIZATION.to_owned())),
         };
         Problem { error, field: None, accepted }
     }
@@ -191,7 +211,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, is_token) = (self.status(), matches!(self, Refusal::Token(_)));
+        let (status, is_token) = (self.status(), matches!(self, Refusal::NotBearer | Refusal::Token(_)));
         let body = serde_json::to_vec(&self.problem()).expect("texts serialise");
         let mut response = json(status, body);
         if is_token {
@@ -206,5 +226,6 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
     (status, headers, body).into_response()
 }
 
+const AUTHORIZATION: &str = "Authorization: Bearer, and a token";
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_THROWN_AWAY_BYTES: usize = 1 << 20;

@@ -9,6 +9,7 @@ mod dashboard;
 mod gateway;
 mod http;
 mod jobs;
+mod log;
 #[cfg(test)]
 mod tests;
 
@@ -19,13 +20,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use application::Application;
-use auth::{Claims, Scope, Secret, Tokens};
+use auth::{Claims, MAX_TOKEN_BYTES, Scope, Secret, Tokens};
 use config::{Action, ConfigError, Invocation, Settings};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let invocation = match Invocation::load(std::env::args_os(), environment) {
+    let invocation = match Invocation::load(std::env::args_os(), std::env::vars_os()) {
         Ok(invocation) => invocation,
         Err(ConfigError::CommandLine(error)) => error.exit(),
         Err(error) => return failed(&error),
@@ -39,11 +40,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(settings: &Settings) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(&settings.log)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = log::filter(&settings.log).expect("the settings were checked");
+    log::subscriber(filter, std::io::stderr().is_terminal(), std::io::stderr).init();
     let secret = match settings.jwt_secret.clone().map_or_else(Secret::random, Ok) {
         Ok(secret) => secret,
         Err(error) => return failed(&format!("no secret could be made: {error}")),
@@ -54,18 +52,35 @@ async fn serve(settings: &Settings) -> ExitCode {
         Ok(application) => application,
         Err(error) => return failed(&error),
     };
-    print(&announcement(application.address(), printed.as_ref()));
+    print(&announcement(application.address(), application.has_dashboard(), printed.as_ref()));
     application.serve_until(signal()).await;
     ExitCode::SUCCESS
 }
 
 fn print_token(settings: &Settings, subject: &str, jobs: Scope, publish: Scope) -> ExitCode {
-    let Some(secret) = &settings.jwt_secret else {
-        return failed(&"a token needs the server's secret: set jwt-secret (JOB_MONITOR_JWT_SECRET)");
-    };
+    match token(settings, subject, jobs, publish) {
+        Ok(token) => {
+            print(&format!("{token}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => failed(&problem),
+    }
+}
+
+fn token(settings: &Settings, subject: &str, jobs: Scope, publish: Scope) -> Result<String, String> {
+    let secret = settings
+        .jwt_secret
+        .as_ref()
+        .ok_or("a token needs the server's secret: set jwt-secret (JOB_MONITOR_JWT_SECRET)")?;
     let claims = Claims::new(subject, settings.token_lifetime, jobs, publish);
-    print(&format!("{}\n", Tokens::new(secret).issue(&claims)));
-    ExitCode::SUCCESS
+    let token = Tokens::new(secret).issue(&claims);
+    if token.len() > MAX_TOKEN_BYTES {
+        let length = token.len();
+        return Err(format!(
+            "the token would have {length} bytes; accepted: at most {MAX_TOKEN_BYTES}, so name fewer jobs"
+        ));
+    }
+    Ok(token)
 }
 
 /// Tokens for whoever started the program; they end with its secret.
@@ -86,23 +101,25 @@ impl PrintedTokens {
 }
 
 /// What stands on standard output; scripts read it, so its labels stay.
-fn announcement(address: SocketAddr, printed: Option<&PrintedTokens>) -> String {
+fn announcement(address: SocketAddr, has_dashboard: bool, printed: Option<&PrintedTokens>) -> String {
     let reachable = match address.ip() {
         ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
         _ => address,
     };
-    let Some(PrintedTokens { viewer, publisher }) = printed else {
-        return format!(
-            "Job monitor on {address}\n\n  Dashboard        http://{reachable}/\n\n\
-             It asks for a token; `job-monitor token` prints one.\n"
-        );
+    let dashboard = match printed {
+        _ if !has_dashboard => "(not built: make dashboard)".to_owned(),
+        // In the fragment the token stays in the browser: paths and queries end up in logs.
+        Some(PrintedTokens { viewer, .. }) => format!("http://{reachable}/#token={viewer}"),
+        None => format!("http://{reachable}/"),
     };
-    // In the fragment the token stays in the browser: paths and queries end up in logs.
-    format!(
-        "Job monitor on {address}\n\n  Dashboard        http://{reachable}/#token={viewer}\n  \
-         Viewer token     {viewer}\n  Publisher token  {publisher}\n\n\
-         No secret is configured: these tokens end with this process.\n"
-    )
+    let tokens = match printed {
+        Some(PrintedTokens { viewer, publisher }) => format!(
+            "  Viewer token     {viewer}\n  Publisher token  {publisher}\n\n\
+             No secret is configured: these tokens end with this process.\n"
+        ),
+        None => "\nWatching and posting need tokens; `job-monitor token` prints one.\n".to_owned(),
+    };
+    format!("Job monitor on {address}\n\n  Dashboard        {dashboard}\n{tokens}")
 }
 
 fn print(text: &str) {

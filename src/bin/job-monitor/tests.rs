@@ -155,11 +155,8 @@ impl Peer {
 }
 
 fn settings(flags: &[&str]) -> Settings {
-    let environment = |name: &str| match name {
-        "JOB_MONITOR_LISTEN" => Some("127.0.0.1:0".to_owned()),
-        "JOB_MONITOR_JWT_SECRET" => Some(SECRET.to_owned()),
-        _ => None,
-    };
+    let environment = [("JOB_MONITOR_LISTEN", "127.0.0.1:0"), ("JOB_MONITOR_JWT_SECRET", SECRET)];
+    let environment = environment.map(|(name, value)| (name.into(), value.into()));
     let arguments = ["job-monitor"].iter().chain(flags).map(OsString::from);
     Invocation::load(arguments, environment).unwrap().settings
 }
@@ -172,8 +169,8 @@ fn tokens() -> Tokens {
     Tokens::new(&Secret::new(SECRET.as_bytes()).unwrap())
 }
 
-fn only(ids: &[&str]) -> Scope {
-    Scope::Only(ids.iter().map(|id| JobId::parse(id).unwrap()).collect::<BTreeSet<_>>())
+fn only(ids: &[impl AsRef<str>]) -> Scope {
+    Scope::Only(ids.iter().map(|id| JobId::parse(id.as_ref()).unwrap()).collect::<BTreeSet<_>>())
 }
 
 fn progress(page: u64) -> Value {
@@ -391,9 +388,11 @@ async fn a_malformed_event_is_answered_with_the_field_and_what_is_accepted() {
         let expected = json!({ "field": field, "accepted": accepted });
         check_refused(running.ingest("7", &body), StatusCode::BAD_REQUEST, &expected).await;
     }
-    let expected = json!({ "field": "jobId", "accepted": JobId::ACCEPTED });
-    check_refused(running.ingest("a%20b", &event), StatusCode::BAD_REQUEST, &expected).await;
-    check_refused(running.ingest("a%ff", &event), StatusCode::BAD_REQUEST, &expected).await;
+    for (path, found) in [("a%20b", "\"a b\""), ("a%ff", "no text")] {
+        let error = format!("the path's job id is {found}; accepted: {}", JobId::ACCEPTED);
+        let expected = json!({ "error": error, "field": "jobId", "accepted": JobId::ACCEPTED });
+        check_refused(running.ingest(path, &event), StatusCode::BAD_REQUEST, &expected).await;
+    }
     running.stop().await;
 }
 
@@ -405,7 +404,14 @@ async fn an_event_needs_a_token_that_may_publish_for_its_job() {
     let post = || running.http.post(&url).json(&event);
     let missing = json!({ "error": "a token is missing" });
     check_refused(post(), StatusCode::UNAUTHORIZED, &missing).await;
-    check_refused(post().basic_auth("a", Some("b")), StatusCode::UNAUTHORIZED, &missing).await;
+    let bearer = json!({
+        "error": "this kind of authorization is not accepted", "accepted": "Authorization: Bearer, and a token",
+    });
+    check_refused(post().basic_auth("a", Some("b")), StatusCode::UNAUTHORIZED, &bearer).await;
+    check_refused(post().header("authorization", running.publisher()), StatusCode::UNAUTHORIZED, &bearer)
+        .await;
+    let long = json!({ "error": "the token is too long", "accepted": "at most 65536 bytes" });
+    check_refused(post().bearer_auth("x".repeat(65_537)), StatusCode::UNAUTHORIZED, &long).await;
     let invalid = json!({ "error": "the token is not valid" });
     check_refused(post().bearer_auth("wrong"), StatusCode::UNAUTHORIZED, &invalid).await;
     let expired = Claims { exp: 1, ..Claims::new("x", Duration::ZERO, Scope::All, Scope::All) };
@@ -454,16 +460,98 @@ async fn unknown_routes_and_methods_are_answered_in_json() {
         )
         .await;
     }
-    for (method, path, allow) in [("GET", "/jobs/7/events", "POST"), ("DELETE", "/jobs", "GET,HEAD")] {
+    for (method, path, allow, accepted) in [
+        ("GET", "/jobs/7/events", "POST", "POST"),
+        ("DELETE", "/jobs", "GET,HEAD", "GET or HEAD"),
+        ("POST", "/health", "GET,HEAD", "GET or HEAD"),
+    ] {
         let request = running.http.request(method.parse().unwrap(), running.url(path));
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(answer.headers()["allow"], allow);
-        assert!(answer.json::<Value>().await.unwrap()["error"].is_string());
+        let expected = json!({ "error": "this method is not allowed here", "accepted": accepted });
+        assert_eq!(answer.json::<Value>().await.unwrap(), expected);
     }
     let health = running.http.get(running.url("/health")).send().await.unwrap();
     assert_eq!(health.json::<Value>().await.unwrap(), json!({ "ok": true }));
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_and_a_snapshot_write_figures_alike() {
+    let running = Running::start().await;
+    let mut figures = progress(1);
+    figures["elapsedTime"] = json!(2002);
+    running.post("7", "job_progress", &figures).await;
+    let list = running.http.get(running.url("/jobs")).bearer_auth(running.viewer()).send().await.unwrap();
+    assert!(list.text().await.unwrap().contains("\"elapsedTime\":2002,"));
+    let mut peer = running.connect(&running.viewer()).await;
+    assert_eq!(peer.subscribe("7").await["job"]["elapsedTime"], json!(2002));
+    drop(peer);
+    running.stop().await;
+}
+
+/// The largest that the limits allow must fit into what may wait for a client.
+#[tokio::test]
+async fn the_largest_snapshots_arrive() {
+    let running =
+        Running::start_with(&["--event-bytes-kept", "16777216", "--max-event-bytes", "1048576"]).await;
+    let text = "x".repeat(1_040_000);
+    for _ in 0..16 {
+        for id in ["7", "8"] {
+            running.post(id, "item_scraped", &json!({ "text": text })).await;
+        }
+    }
+    let mut peer = running.connect(&running.viewer()).await;
+    // Both are asked for before anything is read.
+    peer.send(r#"42["subscribe","7"]"#.to_owned()).await;
+    peer.send(r#"42["subscribe","8"]"#.to_owned()).await;
+    for id in ["7", "8"] {
+        let snapshot = peer.expect("snapshot").await;
+        assert_eq!(snapshot["jobId"], id);
+        assert_eq!(snapshot["events"].as_array().unwrap().len(), 16);
+    }
+    drop(peer);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_token_connects() {
+    let running = Running::start().await;
+    let ids = (0..400).map(|number| JobId::parse(&format!("{number:0>100}")).unwrap()).collect();
+    let token = running.token(Scope::Only(ids), Scope::none());
+    assert!(token.len() > 50_000);
+    let mut peer = running.connect(&token).await;
+    assert_eq!(peer.subscribe(&"0".repeat(100)).await["job"], Value::Null);
+    drop(peer);
+    running.stop().await;
+}
+
+#[test]
+fn a_token_that_nobody_would_accept_is_not_printed() {
+    let settings = settings(&[]);
+    let many = |count: usize| only(&(0..count).map(|number| format!("{number:0>100}")).collect::<Vec<_>>());
+    assert!(crate::token(&settings, "x", many(400), Scope::none()).is_ok());
+    let problem = crate::token(&settings, "x", many(800), Scope::none()).unwrap_err();
+    assert!(problem.contains("; accepted: at most 65536"), "{problem}");
+}
+
+#[test]
+fn what_is_printed_says_whether_there_is_a_dashboard() {
+    let address = SocketAddr::from(([0, 0, 0, 0], 4000));
+    let printed = crate::PrintedTokens { viewer: "v".to_owned(), publisher: "p".to_owned() };
+    let text = crate::announcement(address, true, Some(&printed));
+    assert!(
+        text.contains("\n  Dashboard        http://127.0.0.1:4000/#token=v\n  Viewer token     v\n"),
+        "{text}"
+    );
+    assert!(
+        crate::announcement(address, true, None).contains("\n  Dashboard        http://127.0.0.1:4000/\n\n")
+    );
+    for printed in [None, Some(&printed)] {
+        let text = crate::announcement(address, false, printed);
+        assert!(text.contains("\n  Dashboard        (not built: make dashboard)\n"), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -46,6 +47,7 @@ pub(crate) struct Progress {
     /// `None` while the job does not know it.
     pub(crate) total_pages: Option<u64>,
     /// Milliseconds since the job started.
+    #[serde(serialize_with = "as_javascript")]
     pub(crate) elapsed_time: f64,
 }
 
@@ -54,8 +56,8 @@ pub(crate) struct Progress {
 pub(crate) struct InvalidField {
     /// Its path: `data.itemsScraped`; `body` for the whole.
     pub(crate) field: String,
-    /// What it held, shortened; `None` if it was missing.
-    pub(crate) found: Option<String>,
+    /// What is wrong with it: `is missing`, `is -1`.
+    pub(crate) problem: String,
     pub(crate) accepted: String,
 }
 
@@ -75,18 +77,17 @@ impl JobEvent {
         })?;
         let timestamp =
             fields.required("timestamp", TIMESTAMP, |raw| Some((raw.to_owned(), moment(raw)?)))?;
-        let data = fields.optional("data", "an object", |raw| raw.get().starts_with('{').then_some(raw))?;
-        fields.nothing_more()?;
-        let kind = match (kind, data) {
-            (EventKind::JobProgress(_), None) => return Err(missing("data", "an object")),
-            (EventKind::JobProgress(_), Some(data)) => EventKind::JobProgress(Progress::parse(data)?),
-            (kind, _) => kind,
+        let data = fields.optional("data", OBJECT, |raw| raw.get().starts_with('{').then_some(raw))?;
+        let data = match (kind, data) {
+            (EventKind::JobProgress(_), None) => return Err(fields.missing("data", OBJECT)),
+            (_, data) => data.map_or_else(empty_object, ToOwned::to_owned),
         };
-        let data = data.map_or_else(empty_object, ToOwned::to_owned);
+        fields.nothing_more()?;
+        let kind = checked(kind, &data)?;
         Ok(JobEvent { kind, job_id, timestamp: timestamp.0, at: timestamp.1, data })
     }
 
-    /// The text of `data.name`, if it is one and not longer than a line: hints are read kindly.
+    /// The text of the member `name` of `data`, cut to the length of a line or two.
     pub(crate) fn hint(&self, name: &str) -> Option<String> {
         let data: BTreeMap<String, &RawValue> = serde_json::from_str(self.data.get()).ok()?;
         let mut text = text(data.get(name)?)?;
@@ -128,28 +129,32 @@ impl EventKind {
     }
 }
 
-impl Progress {
-    fn parse(data: &RawValue) -> Result<Progress, InvalidField> {
-        let mut fields = Fields::of_data(data)?;
-        Ok(Progress {
-            items_scraped: fields.required("itemsScraped", COUNT, count)?,
-            pages_scraped: fields.required("pagesScraped", COUNT, count)?,
-            current_page: fields.required("currentPage", COUNT, count)?,
-            total_pages: fields.required("totalPages", TOTAL, |raw| match raw.get() {
-                "null" => Some(None),
-                _ => count(raw).map(Some),
-            })?,
-            elapsed_time: fields.required("elapsedTime", MILLIS, millis)?,
-        })
+/// Checks the members of `data` that mean something in an event of this kind; further ones are passed on unread.
+fn checked(kind: EventKind, data: &RawValue) -> Result<EventKind, InvalidField> {
+    let mut fields = Fields::of_data(data)?;
+    match kind {
+        EventKind::JobProgress(_) => return Ok(EventKind::JobProgress(fields.progress()?)),
+        EventKind::JobStarted => {
+            fields.optional("name", TEXT, text)?;
+            fields.optional_figures()?;
+        }
+        EventKind::JobCompleted => fields.optional_figures()?,
+        EventKind::JobFailed => {
+            fields.optional("message", TEXT, text)?;
+            fields.optional_figures()?;
+        }
+        EventKind::Error => drop(fields.optional("message", TEXT, text)?),
+        EventKind::ItemScraped => {
+            fields.optional("name", TEXT, text)?;
+            fields.optional("price", PRICE, price)?;
+        }
     }
+    Ok(kind)
 }
 
 impl fmt::Display for InvalidField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found {
-            Some(found) => write!(f, "{} is {found}; accepted: {}", self.field, self.accepted),
-            None => write!(f, "{} is missing; accepted: {}", self.field, self.accepted),
-        }
+        write!(f, "{} {}; accepted: {}", self.field, self.problem, self.accepted)
     }
 }
 
@@ -157,22 +162,46 @@ impl fmt::Display for InvalidField {
 struct Fields<'a> {
     prefix: &'static str,
     left: BTreeMap<String, &'a RawValue>,
+    /// The first name that is no field of an event, where no other fields are accepted.
+    unknown: Option<String>,
 }
 
 impl<'a> Fields<'a> {
     fn of_body(body: &'a [u8]) -> Result<Fields<'a>, InvalidField> {
-        let left = serde_json::from_slice(body).map_err(|error| InvalidField {
-            field: "body".to_owned(),
-            found: Some(error.to_string()),
-            accepted: "a JSON object {type, jobId, timestamp, data}".to_owned(),
-        })?;
-        Ok(Fields { prefix: "", left })
+        let problem =
+            |problem: &str| invalid("body", problem, "a JSON object {type, jobId, timestamp, data}");
+        if body.trim_ascii().is_empty() {
+            return Err(problem("is empty"));
+        }
+        let whole: &RawValue = serde_json::from_slice(body).map_err(|error| problem(&no_json(&error)))?;
+        let mut fields = Fields::of("", whole, || problem(&format!("is {}", kind_of(whole))))?;
+        fields.unknown = fields.left.keys().find(|name| !EVENT_FIELDS.contains(&name.as_str())).cloned();
+        Ok(fields)
     }
 
     fn of_data(data: &'a RawValue) -> Result<Fields<'a>, InvalidField> {
-        let left =
-            serde_json::from_str(data.get()).map_err(|_| invalid("data".to_owned(), data, "an object"))?;
-        Ok(Fields { prefix: "data.", left })
+        Fields::of("data.", data, || not_accepted("data", data, OBJECT))
+    }
+
+    fn of(
+        prefix: &'static str,
+        object: &'a RawValue,
+        no_object: impl FnOnce() -> InvalidField,
+    ) -> Result<Fields<'a>, InvalidField> {
+        let Ok(Members(members)) = serde_json::from_str(object.get()) else { return Err(no_object()) };
+        let mut left = BTreeMap::new();
+        for (name, raw) in members {
+            // Which of them would count is not agreed upon.
+            if left.contains_key(&name) {
+                return Err(invalid(
+                    &shortened(&format!("{prefix}{name}")),
+                    "is there twice",
+                    "each name once",
+                ));
+            }
+            left.insert(name, raw);
+        }
+        Ok(Fields { prefix, left, unknown: None })
     }
 
     fn required<T>(
@@ -181,9 +210,8 @@ impl<'a> Fields<'a> {
         accepted: &str,
         read: impl FnOnce(&'a RawValue) -> Option<T>,
     ) -> Result<T, InvalidField> {
-        let path = format!("{}{name}", self.prefix);
-        let raw = self.left.remove(name).ok_or_else(|| missing(&path, accepted))?;
-        read(raw).ok_or_else(|| invalid(path, raw, accepted))
+        let raw = self.left.remove(name).ok_or_else(|| self.missing(name, accepted))?;
+        read(raw).ok_or_else(|| not_accepted(&format!("{}{name}", self.prefix), raw, accepted))
     }
 
     /// As [`Fields::required`], but the field may be missing or null.
@@ -200,19 +228,103 @@ impl<'a> Fields<'a> {
         self.required(name, accepted, read).map(Some)
     }
 
-    /// A field that nobody asked for is most likely one that was misspelt.
+    fn progress(&mut self) -> Result<Progress, InvalidField> {
+        Ok(Progress {
+            items_scraped: self.required("itemsScraped", COUNT, count)?,
+            pages_scraped: self.required("pagesScraped", COUNT, count)?,
+            current_page: self.required("currentPage", COUNT, count)?,
+            total_pages: self.required("totalPages", TOTAL, |raw| match raw.get() {
+                "null" => Some(None),
+                _ => count(raw).map(Some),
+            })?,
+            elapsed_time: self.required("elapsedTime", MILLIS, millis)?,
+        })
+    }
+
+    /// The figures of progress where an event need not have them.
+    fn optional_figures(&mut self) -> Result<(), InvalidField> {
+        for name in ["itemsScraped", "pagesScraped", "currentPage", "totalPages"] {
+            self.optional(name, COUNT, count)?;
+        }
+        self.optional("elapsedTime", MILLIS, millis).map(drop)
+    }
+
     fn nothing_more(self) -> Result<(), InvalidField> {
-        let Some((name, raw)) = self.left.into_iter().next() else { return Ok(()) };
-        Err(invalid(shortened(&name), raw, "no field but type, jobId, timestamp and data"))
+        match self.unknown {
+            Some(name) => Err(invalid(&shortened(&name), NO_FIELD, "type, jobId, timestamp and data")),
+            None => Ok(()),
+        }
+    }
+
+    /// A name that nobody knows is most likely the missing one, misspelt.
+    fn missing(&self, name: &str, accepted: &str) -> InvalidField {
+        let path = format!("{}{name}", self.prefix);
+        match &self.unknown {
+            Some(unknown) => {
+                invalid(&path, &format!("is missing, and {} {NO_FIELD}", shortened(unknown)), accepted)
+            }
+            None => invalid(&path, "is missing", accepted),
+        }
     }
 }
 
-fn missing(field: &str, accepted: &str) -> InvalidField {
-    InvalidField { field: field.to_owned(), found: None, accepted: accepted.to_owned() }
+/// The members of a JSON object in their order: a map would hide that a name is there twice.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
-fn invalid(field: String, raw: &RawValue, accepted: &str) -> InvalidField {
-    InvalidField { field, found: Some(shortened(raw.get())), accepted: accepted.to_owned() }
+fn invalid(field: &str, problem: &str, accepted: &str) -> InvalidField {
+    InvalidField { field: field.to_owned(), problem: problem.to_owned(), accepted: accepted.to_owned() }
+}
+
+fn not_accepted(field: &str, raw: &RawValue, accepted: &str) -> InvalidField {
+    invalid(field, &format!("is {}", shortened(raw.get())), accepted)
+}
+
+/// Where a body stops to be JSON, and why.
+fn no_json(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    format!("is not JSON (line {line}, column {column}: {reason})")
+}
+
+fn kind_of(raw: &RawValue) -> &'static str {
+    match raw.get().bytes().next() {
+        Some(b'{') => "an object with a name that is no Unicode text",
+        Some(b'[') => "an array",
+        Some(b'"') => "a text",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// A text between quotes, shortened: it is shown to whoever sent it.
+pub(crate) fn shown(text: &str) -> String {
+    format!("{:?}", shortened(text))
 }
 
 fn shortened(text: &str) -> String {
@@ -231,7 +343,12 @@ fn count(raw: &RawValue) -> Option<u64> {
 }
 
 fn millis(raw: &RawValue) -> Option<f64> {
-    serde_json::from_str(raw.get()).ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)
+    let most = MAX_SAFE_INTEGER as f64;
+    serde_json::from_str(raw.get()).ok().filter(|number| (0.0..=most).contains(number))
+}
+
+fn price(raw: &RawValue) -> Option<()> {
+    (serde_json::from_str::<f64>(raw.get()).is_ok() || text(raw).is_some()).then_some(())
 }
 
 fn moment(raw: &RawValue) -> Option<i64> {
@@ -250,6 +367,16 @@ fn kind_name<S: Serializer>(kind: &EventKind, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(kind.name())
 }
 
+/// Writes 1500, not 1500.0: as the figure is written wherever JavaScript's rules hold.
+fn as_javascript<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 {
+        return serializer.serialize_u64(*number as u64); // at most MAX_SAFE_INTEGER
+    }
+    serializer.serialize_f64(*number)
+}
+
+const EVENT_FIELDS: [&str; 4] = ["type", "jobId", "timestamp", "data"];
+
 const KINDS: [(&str, EventKind); 6] = [
     ("job_started", EventKind::JobStarted),
     ("job_progress", EventKind::JobProgress(NO_PROGRESS)),
@@ -266,7 +393,11 @@ const EVENT_TYPES: &str = "job_started, job_progress, job_completed, job_failed,
 const TIMESTAMP: &str = "RFC 3339 text such as 2026-01-31T12:00:00Z, or whole milliseconds since 1970";
 const COUNT: &str = "a whole number from 0 to 9007199254740991";
 const TOTAL: &str = "a whole number from 0 to 9007199254740991, or null while unknown";
-const MILLIS: &str = "a number of milliseconds, 0 or more";
+const MILLIS: &str = "a number of milliseconds from 0 to 9007199254740991";
+const OBJECT: &str = "an object";
+const TEXT: &str = "a text";
+const PRICE: &str = "a number or a text";
+const NO_FIELD: &str = "is no field of an event";
 
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1; // what a browser reads exactly
 const LAST_MILLISECOND: i64 = 253_402_300_799_999; // the end of the year 9999, the last that RFC 3339 writes
@@ -351,6 +482,71 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_body_is_said_in_words() {
+        let accepted = "accepted: a JSON object {type, jobId, timestamp, data}";
+        for (body, problem) in [
+            ("", "is empty"),
+            (" \n", "is empty"),
+            ("[]", "is an array"),
+            ("1", "is a number"),
+            ("\"x\"", "is a text"),
+            ("null", "is null"),
+            ("false", "is a boolean"),
+            (r#"{"\ud800":1}"#, "is an object with a name that is no Unicode text"),
+            ("{'a':1}", "is not JSON (line 1, column 2: key must be a string)"),
+            ("{\n\"a\":", "is not JSON (line 2, column 4: EOF while parsing a value)"),
+        ] {
+            check_refused(body, &format!("body {problem}; {accepted}"));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_refused() {
+        check_refused(
+            r#"{"type":"job_started","timestamp":1,"type":"error"}"#,
+            "type is there twice; accepted: each name once",
+        );
+        check_refused(
+            r#"{"type":"job_started","timestamp":1,"data":{"x":1,"\u0078":2}}"#,
+            "data.x is there twice; accepted: each name once",
+        );
+        // Deeper than that nothing is read here.
+        assert!(parse(r#"{"type":"job_started","timestamp":1,"data":{"x":{"y":1,"y":2}}}"#).is_ok());
+    }
+
+    #[test]
+    fn the_data_of_each_type_is_checked() {
+        let event = |kind: &str, name: &str, value: &Value| {
+            parse(&json!({ "type": kind, "timestamp": 1, "data": { name: value } }).to_string())
+        };
+        let figures = ["itemsScraped", "pagesScraped", "currentPage", "totalPages", "elapsedTime"];
+        let counts = figures.map(|name| (name, json!(-1), json!(7)));
+        let text = |name| (name, json!(5), json!("x"));
+        for (kind, members) in [
+            ("job_started", [vec![text("name")], counts.to_vec()].concat()),
+            ("job_completed", counts.to_vec()),
+            ("job_failed", [vec![text("message")], counts.to_vec()].concat()),
+            ("error", vec![text("message")]),
+            (
+                "item_scraped",
+                vec![text("name"), ("price", json!(true), json!("5 €")), ("price", json!([]), json!(5))],
+            ),
+        ] {
+            for (name, wrong, right) in members {
+                let error = event(kind, name, &wrong).unwrap_err();
+                assert_eq!(error.field, format!("data.{name}"), "{kind}");
+                assert!(event(kind, name, &right).is_ok(), "{kind} {name} {right}");
+                assert!(event(kind, name, &json!(null)).is_ok(), "{kind} {name}");
+            }
+            assert!(event(kind, "other", &json!([1])).is_ok(), "{kind}");
+        }
+        check_refused(
+            r#"{"type":"error","timestamp":1,"data":{"message":5}}"#,
+            "data.message is 5; accepted: a text",
+        );
+    }
+
+    #[test]
     fn a_bad_field_is_named_with_what_is_accepted() {
         check_refused(
             &progress(|event| event["type"] = json!("job_paused")),
@@ -371,7 +567,12 @@ mod tests {
         );
         check_refused(
             &progress(|event| event["dta"] = json!({})),
-            "dta is {}; accepted: no field but type, jobId, timestamp and data",
+            "dta is no field of an event; accepted: type, jobId, timestamp and data",
+        );
+        check_refused(
+            r#"{"type":"job_started","timestmp":1}"#,
+            "timestamp is missing, and timestmp is no field of an event; accepted: RFC 3339 text such as \
+             2026-01-31T12:00:00Z, or whole milliseconds since 1970",
         );
     }
 
@@ -384,7 +585,7 @@ mod tests {
                 assert_eq!(parse(&body).unwrap_err().field, format!("data.{name}"), "{body}");
             }
         }
-        for value in [json!("4"), json!(-1), json!(null)] {
+        for value in [json!("4"), json!(-1), json!(null), json!(9_007_199_254_740_993u64)] {
             let body = progress(|event| event["data"]["elapsedTime"] = value);
             assert_eq!(parse(&body).unwrap_err().field, "data.elapsedTime", "{body}");
         }
@@ -431,11 +632,24 @@ mod tests {
     }
 
     #[test]
-    fn hints_are_read_kindly() {
-        let event = parse(r#"{"type":"error","timestamp":1,"data":{"message":"no route","url":7}}"#).unwrap();
+    fn hints_are_texts_of_a_line() {
+        let body = json!({ "type": "error", "timestamp": 1, "data": { "message": "no route", "url": 7, "long": "ä".repeat(400) } });
+        let event = parse(&body.to_string()).unwrap();
         assert_eq!(event.hint("message").as_deref(), Some("no route"));
+        assert_eq!(event.hint("long").map(|text| text.chars().count()), Some(MAX_HINT_CHARACTERS));
         assert_eq!(event.hint("url"), None);
         assert_eq!(event.hint("name"), None);
+    }
+
+    #[test]
+    fn a_whole_number_is_written_without_a_fraction() {
+        for (number, text) in
+            [(2002.0, "2002"), (0.0, "0"), (0.25, "0.25"), (9_007_199_254_740_991.0, "9007199254740991")]
+        {
+            let progress = Progress { elapsed_time: number, ..NO_PROGRESS };
+            let json = serde_json::to_string(&progress).unwrap();
+            assert!(json.ends_with(&format!("\"elapsedTime\":{text}}}")), "{json}");
+        }
     }
 
     proptest! {

@@ -85,6 +85,9 @@ impl Job {
 }
 
 impl Summary {
+    /// The longest that a job in short becomes as JSON: two hints of escaped characters, its id, and figures.
+    pub(super) const MAX_JSON_BYTES: usize = 4500;
+
     fn new(first: &JobEvent) -> Summary {
         Summary {
             job_id: first.job_id.clone(),

@@ -5,7 +5,7 @@ mod id;
 mod job;
 mod store;
 
-pub(crate) use event::{InvalidField, JobEvent};
+pub(crate) use event::{InvalidField, JobEvent, shown};
 pub(crate) use id::JobId;
 pub(crate) use job::Summary;
 pub(crate) use store::{JobStore, Limits};

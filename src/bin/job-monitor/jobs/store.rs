@@ -19,6 +19,20 @@ pub(crate) struct Limits {
     pub(crate) event_bytes: usize,
 }
 
+impl Limits {
+    /// How many bytes the largest snapshot of a job and the largest list of jobs take together, as JSON.
+    pub(crate) fn largest_answers(&self) -> usize {
+        let snapshot = self.event_bytes + self.events * MAX_EVENT_FRAME_BYTES + Summary::MAX_JSON_BYTES;
+        let list = self.jobs * Summary::MAX_JSON_BYTES;
+        snapshot + list + MAX_ANSWER_FRAME_BYTES
+    }
+}
+
+/// What stands around the timestamp and the data of an event: names, its type, and the id of its job.
+const MAX_EVENT_FRAME_BYTES: usize = 256;
+/// What stands around the summaries and events of the two answers.
+const MAX_ANSWER_FRAME_BYTES: usize = 1 << 10;
+
 /// The jobs by id.
 #[derive(Debug)]
 pub(crate) struct JobStore {
@@ -180,6 +194,37 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_is_larger_than_the_limits_say() {
+        let mut jobs = Fixture::new(LIMITS);
+        let (hint, most) = ("\u{1}".repeat(400), (1u64 << 53) - 1);
+        let ids: Vec<String> = (0..LIMITS.jobs).map(|number| format!("{number:0>128}")).collect();
+        for id in &ids {
+            jobs.post(id, "job_started", &json!({ "name": hint }));
+            jobs.post(id, "error", &json!({ "message": hint }));
+            let data = json!({
+                "itemsScraped": most, "pagesScraped": most, "currentPage": most, "totalPages": most,
+                "elapsedTime": 1_234_567_890_123.456_7,
+            });
+            jobs.post(id, "job_progress", &data);
+            jobs.post(id, "job_failed", &json!({}));
+        }
+        let list = jobs.store.summaries(&Scope::All);
+        assert_eq!(list.len(), LIMITS.jobs);
+        for summary in &list {
+            let length = serde_json::to_string(summary).unwrap().len();
+            assert!((3900..=Summary::MAX_JSON_BYTES).contains(&length), "{length}");
+        }
+        let job = jobs.store.get(&JobId::parse(&ids[0]).unwrap()).unwrap();
+        for event in job.events() {
+            let around = serde_json::to_string(event).unwrap().len().saturating_sub(event.bytes());
+            assert!(around <= MAX_EVENT_FRAME_BYTES, "{around}");
+        }
+        let snapshot = serde_json::to_string(&(job.summary(), job.events().collect::<Vec<_>>())).unwrap();
+        let list = serde_json::to_string(&list).unwrap();
+        assert!(snapshot.len() + list.len() <= LIMITS.largest_answers());
+    }
+
+    #[test]
     fn a_list_shows_only_what_the_scope_allows() {
         let mut jobs = Fixture::new(LIMITS);
         jobs.start("a");
@@ -197,7 +242,7 @@ mod tests {
             serde_json::to_value(&summary).unwrap(),
             json!({
                 "jobId": "a", "state": "running", "name": null, "startedAt": 10, "updatedAt": 1, "finishedAt": null,
-                "itemsScraped": 4, "pagesScraped": 2, "currentPage": 2, "totalPages": 9, "elapsedTime": 5.0,
+                "itemsScraped": 4, "pagesScraped": 2, "currentPage": 2, "totalPages": 9, "elapsedTime": 5,
                 "errors": 0, "lastError": null,
             })
         );
