@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 export CARGO_TERM_COLOR ?= auto
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
-EXAMPLES := $(abspath $(TARGET_DIR))/release/examples
+EXAMPLES := $(abspath $(TARGET_DIR))/quick/examples
 # Topics of the protocol tests that ferrio does not have yet.
 WITHOUT := control,dynamic-namespaces,msgpack,recovery,static
 
@@ -28,7 +28,7 @@ rust-test: ## unit, property, vector and integration tests in Rust (the fuzz bod
 	cargo test --all-features
 
 peers: protocol-tools matrix ## official clients and raw conversations, against ferrio and against Node's own server
-	cargo build --release --example conformance --example engine_conformance --example bench_server
+	cargo build --profile quick --example conformance --example engine_conformance --example bench_server
 	cd protocol-tests && npm test
 	cd protocol-tests && npm test -- --without $(WITHOUT) --server "$(EXAMPLES)/conformance" \
 		--engine-server "$(EXAMPLES)/engine_conformance" --bench-server "$(EXAMPLES)/bench_server --port {port}"
@@ -36,7 +36,7 @@ peers: protocol-tools matrix ## official clients and raw conversations, against 
 
 matrix: protocol-tools ## every generation of clients over every transport, against Node's own server and ferrio
 	@for tool in chromium nginx python; do scripts/tools.sh $$tool || true; done
-	cargo build --release --example conformance
+	cargo build --profile quick --example conformance
 	cd protocol-tests && npm run --silent matrix
 	cd protocol-tests && npm run --silent matrix -- --without $(WITHOUT) --server "$(EXAMPLES)/conformance"
 
