@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -15,6 +15,7 @@ use crate::sync::RwLock;
 pub(crate) struct Registry {
     connections: RwLock<HashMap<SessionId, Arc<Connection>>>,
     tasks: watch::Sender<usize>,
+    task_runs: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -23,6 +24,7 @@ impl Registry {
         Registry {
             connections: RwLock::default(),
             tasks: watch::Sender::new(0),
+            task_runs: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -58,6 +60,15 @@ impl Registry {
     pub(crate) fn task(self: &Arc<Self>) -> TaskGuard {
         self.tasks.send_modify(|tasks| *tasks += 1);
         TaskGuard(Arc::clone(self))
+    }
+
+    /// Counts that the task of a connection runs.
+    pub(crate) fn count_run(&self) {
+        self.task_runs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn task_runs(&self) -> u64 {
+        self.task_runs.load(Ordering::Relaxed)
     }
 
     /// Marks the engine as closed: tasks stop waiting for their peers' goodbyes.
