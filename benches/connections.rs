@@ -2,11 +2,8 @@
 
 mod load;
 
-use std::alloc::System;
-
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-
-use load::{Server, connect_all};
+use load::Server;
+use load::client::connect_all;
 
 const CONNECTIONS: usize = 1_000;
 
@@ -28,23 +25,20 @@ async fn run(server: &Server) -> Cost {
     }
 }
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
 fn main() {
-    load::serve_if_asked(|| ALLOCATOR.stats().allocations);
+    load::serve_if_asked();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(compare());
 }
 
 async fn compare() {
-    let ferrio = run(&Server::ferrio()).await;
+    let ferrio = run(&Server::ferrio(&[])).await;
     println!("{CONNECTIONS} connections (WebSocket, joined to /)");
     println!(
         "ferrio  {:>7.2} KiB per idle connection  {:>7.0} µs CPU to open",
         ferrio.kib, ferrio.microseconds
     );
-    if let Some(server) = Server::node() {
+    if let Some(server) = Server::node("bench_server", &[]) {
         let node = run(&server).await;
         println!(
             "node    {:>7.2} KiB per idle connection  {:>7.0} µs CPU to open",

@@ -1,17 +1,15 @@
 //! Decoding an event and reading its arguments: time, allocations, and the ratio to serde_json reading the same text.
 
-use std::alloc::System;
+mod cost;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use bytestring::ByteString;
 use ferrio::proto::engineio::{Message, Packet};
 use ferrio::proto::socketio::{Decoder, DecoderLimits};
 use serde::Deserialize;
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use cost::cost;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,21 +20,6 @@ struct Progress<'a> {
     current_page: &'a str,
     total_pages: u64,
     elapsed_time: f64,
-}
-
-const ROUNDS: usize = 200_000;
-
-/// Nanoseconds and allocations of one call.
-fn cost<T>(mut call: impl FnMut() -> T) -> (f64, f64) {
-    for _ in 0..ROUNDS / 10 {
-        black_box(call());
-    }
-    let (start, before) = (Instant::now(), ALLOCATOR.stats().allocations);
-    for _ in 0..ROUNDS {
-        black_box(call());
-    }
-    let allocations = ALLOCATOR.stats().allocations - before;
-    (start.elapsed().as_nanos() as f64 / ROUNDS as f64, allocations as f64 / ROUNDS as f64)
 }
 
 fn main() {

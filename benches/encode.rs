@@ -1,15 +1,11 @@
 //! Encoding an event: time, allocations, and the ratio to serde_json writing the same value into a string.
 
-use std::alloc::System;
-use std::hint::black_box;
-use std::time::Instant;
+mod cost;
 
 use ferrio::proto::socketio::EncodedPacket;
 use serde::Serialize;
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use cost::cost;
 
 #[derive(Serialize)]
 struct Progress<'a> {
@@ -18,21 +14,6 @@ struct Progress<'a> {
     current_page: &'a str,
     total_pages: u64,
     elapsed_time: f64,
-}
-
-const ROUNDS: usize = 200_000;
-
-/// Nanoseconds and allocations of one call.
-fn cost<T>(mut call: impl FnMut() -> T) -> (f64, f64) {
-    for _ in 0..ROUNDS / 10 {
-        black_box(call());
-    }
-    let (start, before) = (Instant::now(), ALLOCATOR.stats().allocations);
-    for _ in 0..ROUNDS {
-        black_box(call());
-    }
-    let allocations = ALLOCATOR.stats().allocations - before;
-    (start.elapsed().as_nanos() as f64 / ROUNDS as f64, allocations as f64 / ROUNDS as f64)
 }
 
 fn main() {

@@ -1,25 +1,32 @@
-//! What the load benches share: servers as child processes, measured from outside, and many simple clients.
+//! What the load benches share: servers as child processes, measured from outside, and what they cost for a message.
 #![allow(dead_code, reason = "each bench uses its part")]
 
-use std::io::{BufRead, BufReader};
+pub mod client;
+pub mod raw;
+
+use std::alloc::System;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use ferrio::{Event, HandlerError};
-use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// A server under load, in a process of its own.
 pub struct Server {
-    pub name: &'static str,
     pub port: u16,
     child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    /// Whether it tells [`Counts`].
+    counts: bool,
 }
 
-/// What a process has used so far.
+/// What a process has used so far, as the operating system sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     pub cpu_microseconds: f64,
@@ -27,36 +34,61 @@ pub struct Usage {
     pub writes: f64,
 }
 
+/// What ferrio's process knows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Allocations so far; growing is one.
+    pub allocations: f64,
+    /// Bytes allocated now.
+    pub live_bytes: f64,
+    /// Engine.IO sessions that are open now.
+    pub sessions: f64,
+    /// Sockets that are in a namespace now.
+    pub sockets: f64,
+    /// Tokio tasks that are alive now.
+    pub tasks: f64,
+    /// `Stats::task_runs`: how often the tasks of connections have run.
+    pub task_runs: f64,
+}
+
+/// Options of a server, by the names of the contract app `conformance`, in milliseconds.
+pub type Options = &'static [(&'static str, &'static str)];
+
 impl Server {
     /// This program again, as the server.
-    pub fn ferrio() -> Server {
+    pub fn ferrio(options: Options) -> Server {
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-        command.arg(SERVE);
-        Server::start("ferrio", command)
+        command.arg(SERVE).envs(options.iter().copied());
+        Server::start(command, true)
     }
 
-    /// Node's own server, where its packages are installed.
-    pub fn node() -> Option<Server> {
-        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol-tests/reference/bench_server.mjs");
-        if !app.with_file_name("../node_modules").exists() {
+    /// Node's own server as the contract app `name`, where its packages are installed.
+    pub fn node(name: &str, options: Options) -> Option<Server> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol-tests");
+        if !folder.join("node_modules").exists() {
             eprintln!("no ratio: Node's server is not installed (cd protocol-tests && npm ci)");
             return None;
         }
+        let port = free_port().to_string();
         let mut command = Command::new("node");
-        command.arg(app).args(["--port", &free_port().to_string()]);
-        Some(Server::start("node", command))
+        command.arg(folder.join(format!("reference/{name}.mjs")));
+        // One app is told its port by an argument, the other by a variable.
+        command.args(["--port", &port]).env("PORT", &port).envs(options.iter().copied());
+        Some(Server::start(command, false))
     }
 
-    fn start(name: &'static str, mut command: Command) -> Server {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
+    fn start(mut command: Command, counts: bool) -> Server {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let input = child.stdin.take().expect("its input is piped");
+        let mut output = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
         let port = loop {
-            let line = lines.next().expect("the server says where it listens").expect("it speaks UTF-8");
+            let line = output.next().expect("the server says where it listens").expect("it speaks UTF-8");
             if let Some((_, port)) = line.split_once("listening on ") {
                 break port.trim().parse().expect("a port");
             }
         };
-        Server { name, port, child }
+        Server { port, child, input, output, counts }
     }
 
     pub fn usage(&self) -> Usage {
@@ -77,6 +109,54 @@ impl Server {
             writes: number_after(&read("io"), "syscw:"),
         }
     }
+
+    /// The process's open sockets.
+    pub fn connections(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let targets =
+            files.into_iter().flatten().filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
+    /// What ferrio knows of itself; nothing for Node.
+    ///
+    /// Asked and answered over the process's own input and output: a connection would count itself.
+    pub fn counts(&mut self) -> Option<Counts> {
+        if !self.counts {
+            return None;
+        }
+        self.input.write_all(b"\n").expect("the server reads");
+        let line = self.output.next().expect("the server answers").expect("it speaks UTF-8");
+        let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().expect("a number")).collect();
+        let [allocations, live_bytes, sessions, sockets, tasks, task_runs] = numbers[..] else {
+            panic!("six numbers expected, not {line:?}")
+        };
+        Some(Counts { allocations, live_bytes, sessions, sockets, tasks, task_runs })
+    }
+
+    /// Begins to measure.
+    pub fn begin(&mut self) -> Start {
+        let counts = self.counts();
+        Start { usage: self.usage(), counts }
+    }
+
+    /// What each of `delivered` messages has cost since `start`.
+    pub fn cost(&mut self, start: &Start, delivered: usize) -> Cost {
+        let (usage, counts) = (self.usage(), self.counts());
+        let delivered = delivered as f64;
+        let per_message = |read: fn(&Counts) -> f64| {
+            counts
+                .as_ref()
+                .zip(start.counts.as_ref())
+                .map(|(after, before)| (read(after) - read(before)) / delivered)
+        };
+        Cost {
+            cpu: (usage.cpu_microseconds - start.usage.cpu_microseconds) / delivered,
+            writes: (usage.writes - start.usage.writes) / delivered,
+            task_runs: per_message(|counts| counts.task_runs),
+            allocations: per_message(|counts| counts.allocations),
+        }
+    }
 }
 
 impl Drop for Server {
@@ -92,94 +172,124 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it has an address").port()
 }
 
+/// How many file descriptors a process may have open.
+pub fn open_files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(1024)
+}
+
+/// What a server had used when a measurement began.
+pub struct Start {
+    usage: Usage,
+    counts: Option<Counts>,
+}
+
+/// What a delivered message cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Microseconds of CPU, user and system.
+    cpu: f64,
+    writes: f64,
+    task_runs: Option<f64>,
+    allocations: Option<f64>,
+}
+
+/// Messages that arrive together, how often, and how large they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub name: &'static str,
+    pub burst: usize,
+    pub rounds: usize,
+    pub size: usize,
+}
+
+pub fn print_costs(title: &str, loads: &[Load], ferrio: &[Cost], node: Option<&[Cost]>) {
+    println!("{title}, per delivered message");
+    println!(
+        "{:<18} {:>8} {:>8} {:>10} {:>8} {:>12} {:>12} {:>8}",
+        "load", "CPU µs", "writes", "task runs", "allocs", "node CPU µs", "node writes", "CPU"
+    );
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+    for (index, (load, cost)) in loads.iter().zip(ferrio).enumerate() {
+        let node = node.map(|costs| costs[index]);
+        println!(
+            "{:<18} {:>8.2} {:>8.3} {:>10} {:>8} {:>12} {:>12} {:>8}",
+            load.name,
+            cost.cpu,
+            cost.writes,
+            number(cost.task_runs),
+            number(cost.allocations),
+            node.map_or("-".to_owned(), |node| format!("{:.2}", node.cpu)),
+            number(node.map(|node| node.writes)),
+            node.map_or("-".to_owned(), |node| format!("{:.1} x", node.cpu / cost.cpu)),
+        );
+    }
+}
+
 const SERVE: &str = "--serve-as-ferrio";
 
-/// In the server's process, runs the server (the contract app `bench_server` with one thread, which also tells how
-/// often it has allocated) and never returns.
-pub fn serve_if_asked(allocations: fn() -> usize) {
+/// In the server's process, runs the server with one thread and never returns: the contract app `bench_server`, and of
+/// `conformance` the namespace `/chat` and the options.
+pub fn serve_if_asked() {
     if !std::env::args().any(|argument| argument == SERVE) {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let io = ferrio::Server::new();
-        io.on("join", async |event: Event| {
-            event.socket().join(event.args::<String>()?);
-            Ok::<_, HandlerError>(event.ack(&())?)
-        });
-        io.on("cast", async |event: Event| {
-            let room: String = event.args()?;
-            let args = event.raw_args().skip(1);
-            Ok::<_, HandlerError>(event.socket().namespace().to(room).emit("cast", &args)?)
-        });
-        io.on(
-            "allocations",
-            move |event: Event| async move { Ok::<_, HandlerError>(event.ack(&allocations())?) },
-        );
+        let io = server();
         let listening = io.listen("127.0.0.1:0").await.expect("a free port");
         println!("listening on {}", listening.local_addr().port());
+        let metrics = tokio::runtime::Handle::current().metrics();
+        std::thread::spawn(move || tell_counts(&io, &metrics));
         listening.run_until(std::future::pending::<()>()).await;
     });
 }
 
-/// A client that is connected to the namespace `/`.
-pub struct Client {
-    socket: WebSocketStream<TcpStream>,
+fn server() -> ferrio::Server {
+    let mut builder = ferrio::Server::builder();
+    let option = |name| {
+        let value = std::env::var(name).ok()?;
+        Some(Duration::from_millis(value.parse().expect("milliseconds")))
+    };
+    if let Some(interval) = option("PING_INTERVAL") {
+        builder = builder.ping_interval(interval);
+    }
+    if let Some(timeout) = option("PING_TIMEOUT") {
+        builder = builder.ping_timeout(timeout);
+    }
+    if let Some(timeout) = option("UPGRADE_TIMEOUT") {
+        builder = builder.upgrade_timeout(timeout);
+    }
+    let io = builder.build().expect("the options are accepted");
+    io.of("/chat");
+    io.on("echo", async |event: Event| event.socket().emit("echo", &event.raw_args()));
+    io.on("join", async |event: Event| {
+        event.socket().join(event.args::<String>()?);
+        Ok::<_, HandlerError>(event.ack(&())?)
+    });
+    io.on("cast", async |event: Event| {
+        let room: String = event.args()?;
+        let args = event.raw_args().skip(1);
+        Ok::<_, HandlerError>(event.socket().namespace().to(room).emit("cast", &args)?)
+    });
+    io
 }
 
-impl Client {
-    pub async fn connect(port: u16) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server accepts");
-        stream.set_nodelay(true).expect("a TCP option");
-        let url = format!("ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket");
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("a WebSocket");
-        let mut client = Client { socket };
-        client.next().await;
-        client.send("40").await;
-        client.next().await;
-        client
+/// Writes [`Counts`] for each line that comes, until there are no more.
+fn tell_counts(io: &ferrio::Server, metrics: &tokio::runtime::RuntimeMetrics) {
+    for _ in std::io::stdin().lines() {
+        let (heap, stats) = (ALLOCATOR.stats(), io.stats());
+        println!(
+            "{} {} {} {} {} {}",
+            heap.allocations + heap.reallocations,
+            heap.bytes_allocated - heap.bytes_deallocated,
+            io.clients_count(),
+            stats.sockets,
+            metrics.num_alive_tasks(),
+            stats.task_runs,
+        );
     }
-
-    pub async fn join(&mut self, room: &str) {
-        self.send(&format!(r#"420["join","{room}"]"#)).await;
-        self.next().await;
-    }
-
-    pub async fn send(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).await.expect("the server reads");
-    }
-
-    /// Queues without flushing, so that several leave together.
-    pub async fn feed(&mut self, text: &str) {
-        self.socket.feed(Message::text(text)).await.expect("the server reads");
-    }
-
-    pub async fn flush(&mut self) {
-        self.socket.flush().await.expect("the server reads");
-    }
-
-    /// The next message; heartbeats are answered on the way.
-    pub async fn next(&mut self) -> String {
-        loop {
-            let message = tokio::time::timeout(Duration::from_secs(60), self.socket.next()).await;
-            match message
-                .expect("the server answers in a minute")
-                .expect("it is there")
-                .expect("it speaks WebSocket")
-            {
-                Message::Text(text) if text.as_str() == "2" => self.send("3").await,
-                Message::Text(text) => return text.as_str().to_owned(),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// So many clients, connected one after the other.
-pub async fn connect_all(port: u16, count: usize) -> Vec<Client> {
-    let mut clients = Vec::with_capacity(count);
-    for _ in 0..count {
-        clients.push(Client::connect(port).await);
-    }
-    clients
+    // Whoever asked is gone.
+    std::process::exit(0);
 }

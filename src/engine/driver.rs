@@ -517,6 +517,7 @@ impl<H: EngineHandler> Future for Driver<H> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.registry.count_run();
         if self.farewell.is_some() {
             return self.poll_farewell(cx);
         }

@@ -210,6 +210,11 @@ impl<H: EngineHandler> Engine<H> {
         self.shared.registry.len()
     }
 
+    /// How often the tasks of connections have run: woken by what came, by what was sent to them, or by time.
+    pub fn task_runs(&self) -> u64 {
+        self.shared.registry.task_runs()
+    }
+
     /// The connection with this session id.
     pub fn connection(&self, id: &str) -> Option<Arc<Connection>> {
         self.shared.registry.get(id)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -14,6 +15,7 @@ use crate::sync::RwLock;
 pub(crate) struct Registry {
     connections: RwLock<HashMap<SessionId, Arc<Connection>>>,
     tasks: watch::Sender<usize>,
+    task_runs: AtomicU64,
     /// Changes only under the lock of `connections`, so that no session is registered behind the close.
     closed: watch::Sender<bool>,
 }
@@ -32,6 +34,7 @@ impl Registry {
         Registry {
             connections: RwLock::default(),
             tasks: watch::Sender::new(0),
+            task_runs: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         }
     }
@@ -66,6 +69,15 @@ impl Registry {
     pub(crate) fn task(self: &Arc<Self>) -> TaskGuard {
         self.tasks.send_modify(|tasks| *tasks += 1);
         TaskGuard(Arc::clone(self))
+    }
+
+    /// Counts a run of a connection's task.
+    pub(crate) fn count_run(&self) {
+        self.task_runs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn task_runs(&self) -> u64 {
+        self.task_runs.load(Ordering::Relaxed)
     }
 
     /// Closes the engine: nobody registers any more, and tasks stop waiting for their peers' goodbyes. Gives the

@@ -176,7 +176,7 @@ impl Server {
 
     /// Gives what was counted so far.
     pub fn stats(&self) -> Stats {
-        self.inner.hub.shared().counters.snapshot()
+        Stats { task_runs: self.inner.engine.task_runs(), ..self.inner.hub.shared().counters.snapshot() }
     }
 
     /// Disconnects all sockets (`server shutting down`), closes all connections, and waits until their tasks have ended,
