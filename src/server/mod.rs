@@ -372,7 +372,7 @@ impl ServerBuilder {
     }
 
     /// Adds a middleware that sees every HTTP request, WebSocket handshakes included, before it is verified: Node's
-    /// `io.engine.use`. In order of addition. See [`Next`](crate::engine::Next) for what it can do; an error is
+    /// `io.engine.use`. In order of addition. See [`Next`] for what it can do; an error is
     /// answered 400. Ordinary tower layers around the service work as well.
     ///
     /// # Example: a header on every answer
