@@ -33,8 +33,8 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
     label = "this handler returns `{Self}`",
     note = "a handler returns nothing, or `Result<(), E>` where `E` is an error type (or `Box<dyn Error + Send + \
             Sync>`): end it with `;` or with `Ok(())`",
-    note = "a body that only panics (`todo!()`) returns `!`: write the type, `async |_: Event| -> Result<(), \
-            HandlerError> {{ todo!() }}`"
+    note = "a body that only panics (`panic!()`) returns `!`: write the type, `async |_: Event| -> Result<(), \
+            HandlerError> {{ panic!() }}`"
 )]
 pub trait HandlerOutput {
     /// Gives the outcome.
