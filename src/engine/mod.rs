@@ -69,6 +69,7 @@ mod refusal;
 mod registry;
 mod service;
 mod upgrade;
+mod weak;
 mod websocket;
 mod websocket_io;
 
@@ -97,6 +98,7 @@ pub use service::PeerInfo;
 
 pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, TransportKind};
 pub(crate) use connection::random_id;
+pub(crate) use weak::WeakEngine;
 
 use crate::proto::EncodedMessage;
 use forwarded::TrustedProxies;

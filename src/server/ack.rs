@@ -33,7 +33,8 @@ impl<R> AckFuture<R> {
         args: &T,
         timeout: Option<Duration>,
     ) -> AckFuture<R> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        // A timeout beyond the end of time is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let pending = Pending::emit(socket, event, args);
         AckFuture { answer: Box::pin(wait(pending, deadline)), read_as: PhantomData }
     }

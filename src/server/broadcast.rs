@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::namespace::Namespace;
 use super::rooms::{IntoRooms, Room};
-use super::socket::EmitError;
+use super::socket::{EmitError, Socket};
 use crate::proto::socketio::EncodedPacket;
 
 /// Some sockets of a namespace, chosen by rooms. Each call gives another operator and leaves this one as it is.
@@ -54,6 +54,19 @@ impl BroadcastOperator {
         let mut other = self.clone();
         other.target.except.extend(rooms.into_rooms());
         other
+    }
+
+    /// Gives the sockets that are addressed and connected to this process now, in no particular order.
+    ///
+    /// # Example: who is in a room?
+    /// ```
+    /// let io = ferrio::Server::new();
+    /// for socket in io.in_("lobby").except("muted").sockets() {
+    ///     println!("{}", socket.id());
+    /// }
+    /// ```
+    pub fn sockets(&self) -> Vec<Socket> {
+        self.namespace.select(&self.target)
     }
 
     /// Emits an event to the sockets that are addressed; the arguments are those of

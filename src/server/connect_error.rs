@@ -4,19 +4,30 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::handshake::AuthError;
 use crate::proto::socketio::{Packet, PacketKind, Payload, Value};
 
 /// The refusal of a middleware. The client hears it as `connect_error`, with `message` and `data`.
 ///
-/// # Example: a middleware that wants a token
+/// # Example: a middleware that wants a token in the client's `auth`
 /// ```
 /// use ferrio::{ConnectError, Server, Socket};
+/// use serde::Deserialize;
 ///
-/// let io = Server::new();
-/// io.use_(async |socket: Socket| match socket.handshake().query().get("token") {
-///     Some(token) if token == "secret" => Ok(()),
-///     _ => Err(ConnectError::new("bad token").with_data(&4001)),
-/// });
+/// #[derive(Deserialize)]
+/// struct Auth {
+///     token: String,
+/// }
+///
+/// async fn check_token(socket: Socket) -> Result<(), ConnectError> {
+///     let auth: Auth = socket.handshake().auth()?;
+///     if auth.token != "secret" {
+///         return Err(ConnectError::new("bad token").with_data(&4001));
+///     }
+///     Ok(())
+/// }
+///
+/// Server::new().use_(check_token);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectError {
@@ -83,6 +94,14 @@ impl From<&str> for ConnectError {
 impl From<String> for ConnectError {
     fn from(message: String) -> ConnectError {
         ConnectError::new(message)
+    }
+}
+
+/// The client is told what is wrong with its `auth`, e.g. ``auth: missing field `token` ``. Where it should not learn the
+/// names and types of fields: `auth().map_err(|_| "unauthorized")?`.
+impl From<AuthError> for ConnectError {
+    fn from(error: AuthError) -> ConnectError {
+        ConnectError::new(error.to_string())
     }
 }
 

@@ -135,6 +135,10 @@ impl std::error::Error for DataError {
 }
 
 /// Values of any type that belong to a socket, one of each type; they never leave the process.
+///
+/// They live as long as somebody holds the socket, handlers that still run after its end included. So do not keep a
+/// [`Socket`] in here, its own or one that keeps this one: such a ring is never freed. Keep the [`SocketId`](super::SocketId),
+/// and look the socket up when it is needed, by [`Namespace::socket`](super::Namespace::socket).
 #[derive(Clone, Debug)]
 pub struct Extensions {
     socket: Socket,

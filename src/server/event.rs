@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::Server;
 use super::socket::{EmitError, Socket};
 use crate::proto::socketio::{ArgsError, EncodedPacket, Packet, Payload, RawArgs, Value};
 
@@ -22,6 +23,35 @@ use crate::proto::socketio::{ArgsError, EncodedPacket, Packet, Payload, RawArgs,
 ///
 /// Server::new().on("add", add);
 /// ```
+///
+/// # What is an argument
+/// A tuple, and an array `[T; N]`, which to serde is one, is the argument list; `()` is no argument; anything else is one
+/// argument, a slice or a `Vec` too. It is so in [`Event::args`] and [`Event::ack`], in [`Socket::emit`] and in what
+/// acknowledgements are read as.
+///
+/// # Binary
+/// What JavaScript sends as `Buffer`, `ArrayBuffer`, typed array or `Blob` is read as `bytes::Bytes` or a type of
+/// `serde_bytes` (`#[serde(with = "serde_bytes")]` on a field), at any depth. These read a text, too, as its UTF-8
+/// bytes, and a list of numbers. A `Vec<u8>` is a list of numbers and nothing else: binary is refused with `invalid type:
+/// byte array, expected a sequence`.
+///
+/// ```
+/// use bytes::Bytes;
+/// use ferrio::{Event, HandlerError};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Picture {
+///     name: String,
+///     pixels: Bytes,
+/// }
+///
+/// async fn upload(event: Event) -> Result<(), HandlerError> {
+///     let picture: Picture = event.args()?;
+///     println!("{}: {} bytes", picture.name, picture.pixels.len());
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Event {
     socket: Socket,
@@ -31,11 +61,29 @@ pub struct Event {
 }
 
 /// The acknowledgement that the client waits for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct PendingAnswer {
     id: u64,
-    /// Where several handlers have the event: "only the first call sends".
-    sent: Option<Arc<AtomicBool>>,
+    sent: Sent,
+}
+
+/// "only the first call sends"
+#[derive(Debug)]
+enum Sent {
+    /// One handler has the event.
+    Alone(AtomicBool),
+    Shared(Arc<AtomicBool>),
+}
+
+impl Sent {
+    /// Says whether this is the first call.
+    fn claim(&self) -> bool {
+        let sent = match self {
+            Sent::Alone(sent) => sent,
+            Sent::Shared(sent) => sent,
+        };
+        !sent.swap(true, Ordering::SeqCst)
+    }
 }
 
 impl Event {
@@ -51,15 +99,15 @@ impl Event {
             return counters.unhandled_events.increment();
         }
         drop(name);
-        let sent = (count > 1).then(Arc::default);
-        let ack = packet.id.map(|id| PendingAnswer { id, sent });
+        let shared: Option<Arc<AtomicBool>> = (count > 1).then(Arc::default);
+        let sent = || shared.clone().map_or_else(|| Sent::Alone(AtomicBool::new(false)), Sent::Shared);
         for list in lists.iter().flatten() {
             for handler in &*list.handlers {
                 handler.start(Event {
                     socket: socket.clone(),
                     name: Arc::clone(&list.name),
                     payload: payload.clone(),
-                    ack: ack.clone(),
+                    ack: packet.id.map(|id| PendingAnswer { id, sent: sent() }),
                 });
             }
         }
@@ -70,6 +118,11 @@ impl Event {
         &self.socket
     }
 
+    /// Gives the server, for what is in other namespaces; see [`Socket::server`].
+    pub fn server(&self) -> Option<Server> {
+        self.socket.server()
+    }
+
     /// Gives the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -77,7 +130,8 @@ impl Event {
 
     /// Reads the arguments: a tuple as many as it has elements, `()` none, any other type the first one.
     ///
-    /// A missing argument is `None` for an `Option`, surplus arguments are ignored.
+    /// A missing argument is `None` for an `Option`, surplus arguments are ignored. An array `[T; N]` counts as a tuple,
+    /// and binary is read as `bytes::Bytes`, not as `Vec<u8>`: see [`Event`].
     ///
     /// # Errors
     /// If an argument is missing or is something else than `T` says.
@@ -101,18 +155,17 @@ impl Event {
         self.ack.is_some()
     }
 
-    /// Acknowledges the event; the arguments are those of [`Socket::emit`]. Where the client waits for no acknowledgement,
-    /// or another handler has answered, this does nothing.
+    /// Acknowledges the event; the arguments are those of [`Socket::emit`]. Only the first call sends, as on Node: where
+    /// the client waits for no acknowledgement, or this or another handler has answered, it does nothing.
     ///
     /// # Errors
     /// If `args` cannot be serialized.
-    pub fn ack<T: Serialize + ?Sized>(self, args: &T) -> Result<(), EmitError> {
+    pub fn ack<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
         let Some(ack) = &self.ack else { return Ok(()) };
         let packet = EncodedPacket::ack(self.socket.home().name(), ack.id, args)?;
-        if ack.sent.as_ref().is_some_and(|sent| sent.swap(true, Ordering::SeqCst)) {
-            return Ok(());
+        if ack.sent.claim() {
+            self.socket.peer().send(Arc::new(packet.message));
         }
-        self.socket.peer().send(Arc::new(packet.message));
         Ok(())
     }
 

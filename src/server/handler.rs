@@ -32,7 +32,9 @@ pub type HandlerError = Box<dyn Error + Send + Sync>;
     message = "a handler cannot return `{Self}`",
     label = "this handler returns `{Self}`",
     note = "a handler returns nothing, or `Result<(), E>` where `E` is an error type (or `Box<dyn Error + Send + \
-            Sync>`): end it with `;` or with `Ok(())`"
+            Sync>`): end it with `;` or with `Ok(())`",
+    note = "a body that only panics (`panic!()`) returns `!`: write the type, `async |_: Event| -> Result<(), \
+            HandlerError> {{ panic!() }}`"
 )]
 pub trait HandlerOutput {
     /// Gives the outcome.
@@ -182,10 +184,25 @@ pub(crate) struct RegisteredHandlers {
     pub(crate) handlers: Arc<[EventHandler]>,
 }
 
-/// Says in the log that a handler can never be called.
-pub(crate) fn warn_if_reserved(event: &str) {
-    if RESERVED_EVENTS.contains(&event) {
-        tracing::warn!(event, "no client can send this event: its name is reserved");
+/// Says in the log that a handler is not called when its author may think.
+pub(crate) fn warn_of_special_name(event: &str) {
+    if let Some(what) = special_name(event) {
+        tracing::warn!(event, "{what}");
+    }
+}
+
+/// What is special about the names that Node's servers listen to themselves.
+fn special_name(event: &str) -> Option<&'static str> {
+    match event {
+        "connect" => Some("no client can send this event; new sockets are handled by `on_connect`"),
+        "connection" => {
+            Some("this handles an event that clients send; new sockets are handled by `on_connect`")
+        }
+        "disconnect" | "disconnecting" => {
+            Some("no client can send this event; sockets that leave are handled by `on_disconnect`")
+        }
+        _ if RESERVED_EVENTS.contains(&event) => Some("no client can send this event: its name is reserved"),
+        _ => None,
     }
 }
 
@@ -255,10 +272,22 @@ fn report(counters: &Counters, occasion: &Occasion, outcome: Result<(), HandlerE
     let Err(error) = outcome else { return };
     counters.handler_errors.increment();
     // The error is the application's, and how it is written, too.
-    match catch_unwind(AssertUnwindSafe(|| error.to_string())) {
+    match catch_unwind(AssertUnwindSafe(|| with_causes(&*error))) {
         Ok(error) => warn_limited!(counters, handler = %occasion, error, "handler failed"),
         Err(panic) => report_panic(counters, occasion, &*panic),
     }
+}
+
+/// The error, and what it says is its cause, and so on.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
@@ -279,3 +308,34 @@ macro_rules! opaque_debug {
 }
 
 opaque_debug!(ConnectHandler, DisconnectHandler, EventHandler, Middleware);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::socketio::Payload;
+    use crate::server::AckError;
+
+    #[test]
+    fn an_error_is_written_with_its_causes() {
+        let reason = Payload::ack(&("x",)).unwrap().args::<u8>().unwrap_err();
+        let error: HandlerError = AckError::Args(reason).into();
+        assert_eq!(
+            with_causes(&*error),
+            "the acknowledgement is something else than was asked for: argument 0: invalid type: string \"x\", expected u8"
+        );
+        let error: HandlerError = "plain".into();
+        assert_eq!(with_causes(&*error), "plain");
+    }
+
+    #[test]
+    fn names_that_mean_something_else_on_node_are_explained() {
+        for name in ["connect", "connection"] {
+            assert!(special_name(name).unwrap().contains("`on_connect`"));
+        }
+        for name in ["disconnect", "disconnecting"] {
+            assert!(special_name(name).unwrap().contains("`on_disconnect`"));
+        }
+        assert!(RESERVED_EVENTS.iter().all(|name| special_name(name).is_some()));
+        assert_eq!(special_name("message"), None);
+    }
+}

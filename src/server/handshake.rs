@@ -70,17 +70,18 @@ impl Handshake {
         Query::parse(self.url())
     }
 
-    /// Reads what the client sent as `auth`; `{}` if it sent nothing.
+    /// Reads what the client sent as `auth`; `{}` if it sent nothing. [`ConnectError`](super::ConnectError) has an example.
     ///
     /// # Errors
     /// If it is something else than `T` says.
-    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
-        match &self.auth {
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
+        let read = match &self.auth {
             Some(auth) => auth.args(),
             None => {
                 Payload::value(&Value::Object(Map::new())).expect("an empty object has a JSON form").args()
             }
-        }
+        };
+        read.map_err(|reason| AuthError { reason })
     }
 
     /// Gives what the client sent as `auth`, whatever it is; `{}` if it sent nothing.
@@ -111,6 +112,26 @@ impl Serialize for Handshake {
         fields.end()
     }
 }
+
+/// Says why what the client sent as `auth` cannot be read as what was asked for, e.g. ``auth: missing field `token` ``.
+#[derive(Debug)]
+pub struct AuthError {
+    reason: ArgsError,
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            // It is no argument, nor has it any.
+            ArgsError::Invalid { reason, .. } | ArgsError::Unexpected { reason } => {
+                write!(f, "auth: {reason}")
+            }
+            missing @ ArgsError::Missing { .. } => write!(f, "auth: {missing}"),
+        }
+    }
+}
+
+impl std::error::Error for AuthError {}
 
 /// The parameters of a query string in order; of several with one name, the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

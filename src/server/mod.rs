@@ -35,7 +35,7 @@ mod stats;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -49,7 +49,7 @@ pub use data::{Data, DataError, Extensions};
 pub use disconnect::DisconnectReason;
 pub use event::Event;
 pub use handler::{HandlerError, HandlerOutput, MiddlewareOutput};
-pub use handshake::{Handshake, Query};
+pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
 pub use namespace::Namespace;
 pub use rooms::{IntoRooms, Room};
@@ -67,7 +67,7 @@ use data::TypeMap;
 use hub::{RefusalObserver, Shared};
 
 use crate::engine::{
-    Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead,
+    Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead, WeakEngine,
 };
 
 /// A Socket.IO server, Node's `io`. Cheap to clone; all clones are the same server.
@@ -84,14 +84,13 @@ use crate::engine::{
 /// ```
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     engine: Engine<Hub>,
-    hub: Arc<Hub>,
     main: Namespace,
 }
+
+/// The server itself, among the states of its handlers: weak, because the server holds its handlers.
+#[derive(Default)]
+struct OwnServer(OnceLock<WeakEngine<Hub>>);
 
 impl Server {
     /// Makes a server with Node's defaults, see [`ServerBuilder`].
@@ -105,18 +104,19 @@ impl Server {
     }
 
     /// Gives the namespace of this name, made if there is none: clients can join it from now on. `""` is `/`, and
-    /// `"abc"` is `/abc`.
+    /// `"abc"` is `/abc`. Each namespace has its own middlewares and handlers: those of `/` guard and serve only `/`.
     pub fn of(&self, name: &str) -> Namespace {
-        self.inner.hub.of(name)
+        self.hub().of(name)
     }
 
-    /// Adds a middleware to the main namespace, see [`Namespace::use_`].
+    /// Adds a middleware to the main namespace, see [`Namespace::use_`]. It guards that one alone: each namespace needs
+    /// its own. For all connections, whatever they join, use [`ServerBuilder::allow_request`].
     pub fn use_<F, Fut>(&self, middleware: F)
     where
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: MiddlewareOutput> + Send + 'static,
     {
-        self.inner.main.use_(middleware);
+        self.main.use_(middleware);
     }
 
     /// Adds a handler of new sockets to the main namespace, see [`Namespace::on_connect`].
@@ -125,7 +125,7 @@ impl Server {
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.inner.main.on_connect(handler);
+        self.main.on_connect(handler);
     }
 
     /// Adds a handler of an event to the main namespace, see [`Namespace::on`].
@@ -134,7 +134,7 @@ impl Server {
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.inner.main.on(event, handler);
+        self.main.on(event, handler);
     }
 
     /// Adds a handler of sockets that left to the main namespace, see [`Namespace::on_disconnect`].
@@ -143,7 +143,7 @@ impl Server {
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.inner.main.on_disconnect(handler);
+        self.main.on_disconnect(handler);
     }
 
     /// Emits an event to all sockets of the main namespace.
@@ -151,47 +151,79 @@ impl Server {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        self.inner.main.emit(event, args)
+        self.main.emit(event, args)
     }
 
     /// Addresses the sockets in these rooms of the main namespace; see [`BroadcastOperator::to`].
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
-        self.inner.main.to(rooms)
+        self.main.to(rooms)
     }
 
     /// Addresses the sockets in these rooms of the main namespace, as [`Server::to`].
     pub fn in_(&self, rooms: impl IntoRooms) -> BroadcastOperator {
-        self.inner.main.to(rooms)
+        self.main.to(rooms)
     }
 
     /// Addresses all sockets of the main namespace that are not in these rooms.
     pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
-        self.inner.main.except(rooms)
+        self.main.except(rooms)
     }
 
     /// Gives the number of connections, Node's `io.engine.clientsCount`. One that has joined no namespace counts, too.
     pub fn clients_count(&self) -> usize {
-        self.inner.engine.clients_count()
+        self.engine.clients_count()
     }
 
     /// Gives what was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { task_runs: self.inner.engine.task_runs(), ..self.inner.hub.shared().counters.snapshot() }
+        Stats { task_runs: self.engine().task_runs(), ..self.hub().shared().counters.snapshot() }
     }
 
     /// Disconnects all sockets (`server shutting down`), closes all connections, and waits until their tasks have ended,
-    /// for five seconds at the most. The server cannot be used any more.
+    /// for five seconds at the most. The server cannot be used any more: whoever connects is answered 503.
+    ///
+    /// A host of its own (axum, hyper) does not know of this: it stops when it is told to, and then waits for polls and
+    /// leaves WebSockets as they are. Close the server as a part of its signal to stop.
+    /// [`Listening`](crate::Listening) does both.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting, not the closing.
+    ///
+    /// # Example: graceful shutdown under axum
+    /// ```no_run
+    /// # async fn run(app: axum::Router, io: ferrio::Server) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         let _ = tokio::signal::ctrl_c().await;
+    ///         io.close().await;
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
     pub async fn close(&self) {
-        self.inner.hub.close();
-        self.inner.engine.close(CLOSE_PATIENCE).await;
+        self.hub().close();
+        self.engine.close(CLOSE_PATIENCE).await;
+    }
+
+    /// The server to which namespaces with this state belong, unless it is gone.
+    pub(crate) fn owner(shared: &Shared) -> Option<Server> {
+        let own: &OwnServer = shared.state.get_ref()?;
+        Some(Server::over(own.0.get()?.upgrade()?))
+    }
+
+    fn over(engine: Engine<Hub>) -> Server {
+        let main = engine.handler().of("/");
+        Server { engine, main }
+    }
+
+    fn hub(&self) -> &Hub {
+        self.engine.handler()
     }
 
     /// The engine below, for those who serve it.
     pub(crate) fn engine(&self) -> &Engine<Hub> {
-        &self.inner.engine
+        &self.engine
     }
 }
 
@@ -488,6 +520,25 @@ impl ServerBuilder {
     }
 
     /// Sets the value that handlers find by [`Event::state`] and [`Socket::state`]; one of each type.
+    ///
+    /// # Example: a counter that all handlers share
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use ferrio::{EmitError, Event, Server};
+    ///
+    /// #[derive(Default)]
+    /// struct Visits(AtomicU64);
+    ///
+    /// async fn visit(event: Event) -> Result<(), EmitError> {
+    ///     let before = event.state::<Visits>().0.fetch_add(1, Ordering::Relaxed);
+    ///     event.ack(&(before + 1))
+    /// }
+    ///
+    /// let io = Server::builder().state(Visits::default()).build()?;
+    /// io.on("visit", visit);
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> ServerBuilder {
         self.state.insert(state);
         self
@@ -497,12 +548,15 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// The first option whose value makes no sense, with what is accepted.
-    pub fn build(self) -> Result<Server, ConfigError> {
+    pub fn build(mut self) -> Result<Server, ConfigError> {
         self.config.validate()?;
         let engine_config = self.config.engine.clone();
+        self.state.insert(OwnServer::default());
         let hub = Arc::new(Hub::new(Shared::new(self.config, self.state), self.on_refusal));
-        let engine = Engine::new(engine_config, Arc::clone(&hub))?;
-        let main = hub.of("/");
-        Ok(Server { inner: Arc::new(Inner { engine, hub, main }) })
+        let engine = Engine::new(engine_config, hub)?;
+        if let Some(own) = engine.handler().shared().state.get_ref::<OwnServer>() {
+            own.0.get_or_init(|| engine.downgrade());
+        }
+        Ok(Server::over(engine))
     }
 }

@@ -12,7 +12,7 @@ use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
     ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
-    MiddlewareOutput, RegisteredHandlers, warn_if_reserved,
+    MiddlewareOutput, RegisteredHandlers, warn_of_special_name,
 };
 use super::hub::Shared;
 use super::rooms::{IntoRooms, Rooms};
@@ -84,6 +84,9 @@ impl Namespace {
     /// Adds a middleware: it decides whether a socket may connect. Middlewares run in the order in which they were added,
     /// one after the other; the first error refuses the client with `connect_error`.
     ///
+    /// It guards this namespace alone; each namespace needs its own. For all connections, whatever they join, use
+    /// [`ServerBuilder::allow_request`](super::ServerBuilder::allow_request).
+    ///
     /// A middleware that panics refuses the client too.
     pub fn use_<F, Fut>(&self, middleware: F)
     where
@@ -108,13 +111,37 @@ impl Namespace {
     /// order in which they were added, before the socket's own ([`Socket::on`]).
     ///
     /// Handlers are started in the order in which their events arrive: each runs until it first waits, before the
-    /// next one starts. A panic is caught, logged and counted.
+    /// next one starts. A panic is caught, logged and counted; so is an error that is returned.
+    ///
+    /// A handler is a plain `async fn`, a closure `async |event: Event| …`, or, if it captures something, a closure that
+    /// clones it for each call and returns an `async move` block. (An `async move |event|` that captures does not
+    /// compile: its futures would borrow from the closure.) What all handlers need is better kept in
+    /// [`ServerBuilder::state`](super::ServerBuilder::state), and the server is at hand as [`Event::server`]: a handler
+    /// that captures its own server keeps it alive for ever.
+    ///
+    /// # Example: a handler that captures
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use ferrio::{Event, HandlerError, Server};
+    ///
+    /// let io = Server::new();
+    /// let said = Arc::new(Mutex::new(Vec::new()));
+    /// io.on("say", move |event: Event| {
+    ///     let said = Arc::clone(&said);
+    ///     async move {
+    ///         let text: String = event.args()?;
+    ///         said.lock().expect("nobody panics with the lock").push(text);
+    ///         Ok::<_, HandlerError>(())
+    ///     }
+    /// });
+    /// ```
     pub fn on<F, Fut>(&self, event: &str, handler: F)
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        warn_if_reserved(event);
+        warn_of_special_name(event);
         let handler = EventHandler::new(handler);
         self.inner.handlers.write().events.add(event, handler);
     }
@@ -152,12 +179,15 @@ impl Namespace {
         self.everybody().except(rooms)
     }
 
-    /// Gives the sockets that are connected now, in no particular order.
+    /// Gives the sockets that are connected now, in no particular order; those of a room:
+    /// [`BroadcastOperator::sockets`].
     pub fn sockets(&self) -> Vec<Socket> {
-        let rooms = self.inner.rooms.read();
-        let mut sockets = Vec::with_capacity(rooms.len());
-        rooms.select(&[], &[], |socket| sockets.push(socket.clone()));
-        sockets
+        self.everybody().sockets()
+    }
+
+    /// Gives the socket with this id, if it is connected to this process now.
+    pub fn socket(&self, id: &str) -> Option<Socket> {
+        self.inner.rooms.read().get(id).cloned()
     }
 
     fn everybody(&self) -> BroadcastOperator {
@@ -180,6 +210,14 @@ impl Namespace {
     pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target) {
         let rooms = self.inner.rooms.read();
         rooms.select(&target.rooms, &target.except, |socket| socket.peer().send(Arc::clone(message)));
+    }
+
+    /// The sockets of this process that are meant.
+    pub(crate) fn select(&self, target: &Target) -> Vec<Socket> {
+        let rooms = self.inner.rooms.read();
+        let mut sockets = Vec::with_capacity(if target.rooms.is_empty() { rooms.len() } else { 0 });
+        rooms.select(&target.rooms, &target.except, |socket| sockets.push(socket.clone()));
+        sockets
     }
 
     pub(crate) fn middlewares(&self) -> Arc<[Middleware]> {

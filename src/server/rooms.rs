@@ -251,6 +251,12 @@ impl<M> Rooms<M> {
         self.entry(id).into_iter().flat_map(|entry| entry.rooms.keys())
     }
 
+    /// The socket with this id, if it hears broadcasts.
+    pub(crate) fn get(&self, id: &str) -> Option<&M> {
+        let entry = self.slots[self.ids.get(id)?.index()].as_ref()?;
+        entry.active.then_some(&entry.member)
+    }
+
     /// How many sockets hear broadcasts.
     pub(crate) fn len(&self) -> usize {
         self.active
@@ -467,8 +473,10 @@ mod tests {
         rooms.enter(&id(0), || 0);
         rooms.join(&id(0), room(1));
         assert_eq!(selected(&rooms, &[room(1)], &[]), [0u8; 0]);
+        assert_eq!(rooms.get("socket-0"), None);
         rooms.activate(&id(0));
         assert_eq!(selected(&rooms, &[room(1)], &[]), [0]);
+        assert_eq!(rooms.get("socket-0"), Some(&0));
     }
 
     #[test]

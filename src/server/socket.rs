@@ -1,6 +1,7 @@
 //! Socket: one client in one namespace.
 
 use std::any::type_name;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,13 +13,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::Server;
 use super::ack::AckFuture;
 use super::broadcast::BroadcastOperator;
 use super::data::{Data, Extensions, TypeMap};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
-    DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers, warn_if_reserved,
+    DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers, warn_of_special_name,
 };
 use super::handshake::Handshake;
 use super::legacy;
@@ -54,6 +56,13 @@ impl SocketId {
 
     /// Gives the id as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Sockets are looked up by the text of their ids.
+impl Borrow<str> for SocketId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -131,6 +140,29 @@ impl Socket {
         &self.inner.namespace
     }
 
+    /// Gives the server, for what is in other namespaces; `None` if it is gone.
+    ///
+    /// A socket does not keep its server alive. The server is there as long as one of its handles, a service made from
+    /// it, or a connection; so it is there wherever a handler begins. In a task that outlives all of those it may be gone.
+    ///
+    /// # Example: a handler of one namespace emits to another
+    /// ```
+    /// use ferrio::{Event, HandlerError, Server};
+    ///
+    /// async fn announce(event: Event) -> Result<(), HandlerError> {
+    ///     let text: String = event.args()?;
+    ///     if let Some(io) = event.server() {
+    ///         io.emit("announcement", &text)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// Server::new().of("/admin").on("announce", announce);
+    /// ```
+    pub fn server(&self) -> Option<Server> {
+        Server::owner(self.home().shared())
+    }
+
     /// Gives what the socket came with.
     pub fn handshake(&self) -> &Handshake {
         &self.inner.handshake
@@ -169,6 +201,9 @@ impl Socket {
 
     /// Emits an event to this client. A tuple is the argument list, `()` is no argument, anything else is one argument;
     /// bytes (`bytes::Bytes`, the types of `serde_bytes`) become attachments.
+    ///
+    /// To serde an array `[T; N]` is a tuple, so it is an argument list too; a slice or a `Vec` is one argument. To send
+    /// an array as one argument, wrap it: `&([1, 2],)`.
     ///
     /// It never waits. Whether the client is still there is not said: what is emitted to a connection that is closed goes
     /// nowhere, as on Node.
@@ -250,7 +285,7 @@ impl Socket {
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        warn_if_reserved(event);
+        warn_of_special_name(event);
         let handler = EventHandler::new(handler);
         self.with_handlers(|extras| extras.events.add(event, handler));
     }

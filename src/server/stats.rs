@@ -15,14 +15,16 @@ pub struct Stats {
     pub sockets: u64,
     /// Connections that never joined a namespace and were closed after `connect_timeout`.
     pub connect_timeouts: u64,
-    /// Packets that could not be decoded; each closed its connection.
+    /// Socket.IO packets that could not be decoded; each closed its connection. Invalid Engine.IO packets are not
+    /// counted: they end their sockets with
+    /// [`DisconnectReason::ParseError`](super::DisconnectReason::ParseError).
     pub decode_errors: u64,
     /// Packets that were whole but came at the wrong time (an event before its namespace was joined, say); each
     /// closed its connection.
     pub protocol_violations: u64,
-    /// Events that no handler is registered for.
+    /// Events that no handler is registered for, and events without a name.
     pub unhandled_events: u64,
-    /// Handlers that returned an error.
+    /// Handlers that returned an error; middlewares that refused are not counted.
     pub handler_errors: u64,
     /// Handlers and middlewares that panicked.
     pub handler_panics: u64,
@@ -34,7 +36,9 @@ pub struct Stats {
     pub slow_peers: u64,
     /// Times that the task of a connection ran half a second or more after its timer: a handler blocks a thread.
     pub late_timers: u64,
-    /// Requests answered with one of Engine.IO's errors.
+    /// Requests refused with one of Engine.IO's errors, those of which
+    /// [`ServerBuilder::on_connection_error`](super::ServerBuilder::on_connection_error) is told. Answers without such an
+    /// error (404 to another path, 413 to a body that is too large, 503 once the server is closed) are not counted.
     pub refusals: u64,
     /// Times that the task of a connection ran: woken by what came, by what was sent to it, or by time. Messages that
     /// wait together share one run, so that under load it grows more slowly than they.

@@ -55,3 +55,12 @@ async fn a_reserved_name_is_not_emitted() {
     assert!(socket.emit("disconnect", &()).is_err());
     assert!(matches!(socket.emit_with_ack::<()>("connect", &()).await, Err(AckError::Emit(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_beyond_all_time_is_none() {
+    let (io, _) = server();
+    let (client, socket) = Client::connected(&io).await;
+    let answer = socket.timeout(Duration::MAX).emit_with_ack::<u8>("question", &());
+    client.post("430[1]").await;
+    assert_eq!(answer.await.unwrap(), 1);
+}

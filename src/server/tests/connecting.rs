@@ -234,3 +234,28 @@ async fn auth_is_an_empty_object_where_there_is_none() {
     assert!(socket.handshake().auth_value().as_object().unwrap().is_empty());
     assert!(socket.handshake().auth::<std::collections::HashMap<String, String>>().unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_middleware_refuses_an_auth_that_it_cannot_read() {
+    #[derive(serde::Deserialize)]
+    struct Auth {
+        token: String,
+    }
+    let (io, _) = server();
+    io.use_(async |socket: Socket| {
+        let auth: Auth = socket.handshake().auth()?;
+        if auth.token == "secret" { Ok(()) } else { Err(ConnectError::new("bad token")) }
+    });
+    for (connect, answer) in [
+        ("40", "auth: missing field `token`"),
+        (r#"40{"token":1}"#, "auth: invalid type: integer `1`, expected a string"),
+        (r#"40{"token":"guess"}"#, "bad token"),
+    ] {
+        let client = Client::open(&io).await;
+        client.post(connect).await;
+        assert_eq!(client.poll().await, format!(r#"44{{"message":"{answer}"}}"#));
+    }
+    let client = Client::open(&io).await;
+    client.post(r#"40{"token":"secret"}"#).await;
+    assert!(client.poll().await.starts_with(r#"40{"sid":"#));
+}

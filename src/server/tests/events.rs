@@ -247,3 +247,61 @@ async fn a_state_that_was_not_set_is_named() {
     let panic = panic.unwrap_err();
     assert!(panic.downcast_ref::<String>().unwrap().contains("u128"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_acknowledgement_is_sent() {
+    let (io, _) = server();
+    io.on("twice", async |event: Event| {
+        event.ack("first")?;
+        event.ack(event.name())?;
+        event.socket().emit("after", &event.wants_ack())
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("427[\"twice\"]\x1e42[\"twice\"]").await;
+    assert_eq!(client.poll().await, r#"437["first"]|42["after",true]|42["after",false]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_numbers_is_no_binary() {
+    let (io, _) = server();
+    io.on("read", async |event: Event| {
+        let text = event.args::<Vec<u8>>().map_or_else(|error| error.to_string(), |list| format!("{list:?}"));
+        event.ack(&(text, event.args::<bytes::Bytes>().is_ok()))
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("451-0[\"read\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID").await;
+    let error = "argument 0: invalid type: byte array, expected a sequence";
+    assert_eq!(client.poll().await, format!(r#"430["{error}",true]"#));
+    client.post("421[\"read\",[1,2]]\x1e422[\"read\",\"text\"]").await;
+    let error = r#"argument 0: invalid type: string \"text\", expected a sequence"#;
+    assert_eq!(client.poll().await, format!(r#"431["[1, 2]",true]|432["{error}",true]"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_reaches_other_namespaces_through_the_server() {
+    let (io, _) = server();
+    io.of("/admin").on("announce", async |event: Event| {
+        let text: String = event.args()?;
+        event.server().ok_or("the server is gone")?.emit("announcement", &text)?;
+        Ok::<_, HandlerError>(())
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post("40/admin,\x1e42/admin,[\"announce\",\"hello\"]").await;
+    let packets = client.poll().await;
+    assert!(packets.ends_with(r#"|42["announcement","hello"]"#), "{packets}");
+    assert_eq!(io.stats().handler_errors, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_does_not_keep_its_server_alive() {
+    let (io, log) = server();
+    let (client, socket) = Client::connected(&io).await;
+    let engine = io.engine().clone();
+    drop(io);
+    assert_eq!(socket.server().map(|io| io.clients_count()), Some(1), "a service is left");
+    engine.close(Duration::from_secs(1)).await;
+    drop((client, engine));
+    settle().await;
+    assert_eq!(log.take(), ["/ forced close 0"]);
+    assert!(socket.server().is_none());
+}

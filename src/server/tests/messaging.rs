@@ -82,3 +82,21 @@ async fn extensions_are_kept_by_type() {
     socket.extensions().insert(7_u8);
     assert_eq!(socket.extensions().get::<u8>().as_deref(), Some(&7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn sockets_are_found_by_id_and_by_room() {
+    let (io, _) = server();
+    let (_first, a) = Client::connected(&io).await;
+    let (second, b) = Client::connected(&io).await;
+    a.join(["x", "y"]);
+    b.join("y");
+    assert_eq!(io.of("/").socket(a.id().as_str()), Some(a.clone()));
+    assert_eq!(io.of("/admin").socket(a.id().as_str()), None);
+    assert_eq!(io.in_("x").sockets(), vec![a.clone()]);
+    assert_eq!(io.in_(["x", "y"]).sockets().len(), 2);
+    assert_eq!(io.to("y").except("x").sockets(), vec![b.clone()]);
+    assert_eq!(a.broadcast().sockets(), vec![b.clone()]);
+    assert_eq!(io.in_("nobody").sockets(), []);
+    second.post("41").await;
+    assert_eq!(io.of("/").socket(b.id().as_str()), None);
+}
