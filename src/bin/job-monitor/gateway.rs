@@ -159,12 +159,12 @@ async fn subscribe(event: Event) {
     let socket = event.socket().clone();
     let id = match requested_job(&event).and_then(|id| allowed(&socket, id)) {
         Ok(id) => id,
-        Err(problem) => return answer(event, Err(problem)),
+        Err(problem) => return answer(&event, Err(problem)),
     };
     let shared = Arc::clone(event.state::<Arc<Shared>>());
     let jobs = shared.jobs();
     socket.join(job_room(&id));
-    answer(event, Ok(()));
+    answer(&event, Ok(()));
     let job = jobs.get(&id);
     let events = job.map(|job| job.events().collect()).unwrap_or_default();
     log_failure(
@@ -174,7 +174,7 @@ async fn subscribe(event: Event) {
 
 async fn unsubscribe(event: Event) {
     let outcome = requested_job(&event).map(|id| event.socket().leave(job_room(&id)));
-    answer(event, outcome);
+    answer(&event, outcome);
 }
 
 async fn watch(event: Event) {
@@ -183,14 +183,14 @@ async fn watch(event: Event) {
     let shared = Arc::clone(event.state::<Arc<Shared>>());
     let jobs = shared.jobs();
     socket.join(watched_rooms(&scope));
-    answer(event, Ok(()));
+    answer(&event, Ok(()));
     log_failure(socket.emit("jobs", &Overview { jobs: jobs.summaries(&scope) }));
 }
 
 async fn unwatch(event: Event) {
     let socket = event.socket();
     socket.leave(watched_rooms(&scope(socket)));
-    answer(event, Ok(()));
+    answer(&event, Ok(()));
 }
 
 fn requested_job(event: &Event) -> Result<JobId, String> {
@@ -213,7 +213,7 @@ fn scope(socket: &Socket) -> Scope {
     socket.extensions().get::<Claims>().map_or_else(Scope::none, |claims| claims.jobs.clone())
 }
 
-fn answer(event: Event, outcome: Result<(), String>) {
+fn answer(event: &Event, outcome: Result<(), String>) {
     log_failure(event.ack(&Answer { ok: outcome.is_ok(), error: outcome.err() }));
 }
 
