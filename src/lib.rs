@@ -93,6 +93,7 @@ pub mod service;
 mod sync;
 #[cfg(feature = "tls")]
 mod tls;
+mod unread_bodies;
 mod write_timeout;
 
 pub use listen::Listening;

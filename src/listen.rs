@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower_service::Service as _;
 use tracing::{debug, warn};
 
@@ -25,6 +26,7 @@ use crate::server::Server;
 use crate::service::SocketIoService;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
+use crate::unread_bodies::{UnreadBodies, WatchedBody};
 use crate::write_timeout::WriteTimeout;
 
 type Close = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
@@ -50,7 +52,10 @@ impl Listening {
         let address = listener.local_addr()?;
         let stop = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, security, SocketIoService::new(engine), stop.subscribe()));
+        // A session that takes nothing ends by its heartbeat; this is for the answers that are left behind.
+        let write_timeout = WRITE_TIMEOUT.max(engine.config().ping_interval + engine.config().ping_timeout);
+        let service = SocketIoService::new(engine);
+        accepting.spawn(accept(listener, security, service, write_timeout, stop.subscribe()));
         Ok(Listening { address, stop, accepting, close })
     }
 
@@ -176,6 +181,7 @@ async fn accept<H: EngineHandler>(
     listener: TcpListener,
     security: Security,
     service: SocketIoService<H>,
+    write_timeout: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -185,7 +191,8 @@ async fn accept<H: EngineHandler>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let service = service.clone().peer_address(move |_| Some(peer));
-                    connections.spawn(serve(stream, security.clone(), service, stop_of_connections.clone()));
+                    let (security, stop) = (security.clone(), stop_of_connections.clone());
+                    connections.spawn(serve(stream, security, service, write_timeout, stop));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: others will close theirs.
@@ -205,14 +212,15 @@ async fn serve<H: EngineHandler>(
     stream: TcpStream,
     security: Security,
     service: SocketIoService<H>,
+    write_timeout: Duration,
     stop: watch::Receiver<bool>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY could not be set");
     }
-    let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+    let stream = WriteTimeout::new(stream, write_timeout);
     match security {
-        Security::None => serve_http(stream, service.secure(false), stop).await,
+        Security::None => serve_http(stream, service.secure(false), write_timeout, stop).await,
         #[cfg(feature = "tls")]
         Security::Tls(tls) => {
             let mut stop_of_handshake = stop.clone();
@@ -221,7 +229,7 @@ async fn serve<H: EngineHandler>(
                 () = stopped(&mut stop_of_handshake) => return,
             };
             match accepted {
-                Ok(stream) => serve_http(stream, service.secure(true), stop).await,
+                Ok(stream) => serve_http(stream, service.secure(true), write_timeout, stop).await,
                 Err(error) => debug!(%error, "a TLS handshake failed"),
             }
         }
@@ -231,12 +239,16 @@ async fn serve<H: EngineHandler>(
 async fn serve_http<H: EngineHandler>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: SocketIoService<H>,
+    write_timeout: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
     let has_asked = Arc::new(AtomicBool::new(false));
     let asks = Arc::clone(&has_asked);
+    let unread = UnreadBodies::default();
+    let bodies = unread.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         asks.store(true, Ordering::Relaxed);
+        let bodies = (request.version() == Version::HTTP_2).then(|| bodies.clone());
         let answer = service.clone().call(request);
         async move {
             let Ok(response) = answer.await;
@@ -244,14 +256,17 @@ async fn serve_http<H: EngineHandler>(
                 // An error of the service is how hyper is told to close without an answer: the connection, or the
                 // stream of HTTP/2.
                 Some(Cut) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
-                None => Ok(response),
+                None => Ok(response.map(|body| match bodies {
+                    Some(bodies) => bodies.watch(body),
+                    None => WatchedBody::unwatched(body),
+                })),
             }
         }
     });
     let http = http_builder();
     let mut connection = std::pin::pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let mut first_request = std::pin::pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
-    let (mut is_stopping, mut is_known) = (false, false);
+    let mut check = std::pin::pin!(tokio::time::sleep(HEADER_READ_TIMEOUT));
+    let mut is_stopping = false;
     let result = loop {
         tokio::select! {
             result = &mut connection => break result,
@@ -259,13 +274,17 @@ async fn serve_http<H: EngineHandler>(
                 is_stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            // hyper keeps this time only once it knows that it is HTTP/1.
-            () = &mut first_request, if !is_known => {
-                is_known = true;
+            // The first request is waited for so long by hyper only once it knows that it is HTTP/1.
+            () = &mut check => {
                 if !has_asked.load(Ordering::Relaxed) {
                     debug!("a connection that asked for nothing is closed");
                     return;
                 }
+                if unread.is_stalled(write_timeout) {
+                    debug!("a connection whose answers are not read is closed");
+                    return;
+                }
+                check.as_mut().reset(Instant::now() + UNREAD_CHECK);
             }
         }
     };
@@ -305,22 +324,24 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Node's `headersTimeout`.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may take nothing of what is written to it. More than a ping interval and its timeout, which end a
-/// session sooner by default: this is for the answer that is left behind.
+/// How long a client may take nothing of what is written to it, or longer if a ping interval and its timeout are.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The request's head is answered 431 beyond it; Node's limit is half of that. hyper's own is 400 KiB, which each session
 /// could make us keep.
 const MAX_HEAD_SIZE: usize = 32 * 1024;
+/// How often the answers of an HTTP/2 connection are looked at.
+const UNREAD_CHECK: Duration = Duration::from_secs(15);
 /// A session has up to three streams at a time: a GET that waits, a POST, a WebSocket. A browser has one connection for
 /// all its tabs, a proxy one for many clients; who needs more opens another one.
-const MAX_CONCURRENT_STREAMS: u32 = 256;
+const MAX_CONCURRENT_STREAMS: u32 = 128;
 /// Node's `--max-http-header-size`.
 const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
 /// What a client may send on one stream before it is read; HTTP/2's own default. Small beside the connection's, so that a
 /// WebSocket whose handler has enough does not hold up the others.
 const STREAM_WINDOW: u32 = 65_535;
-/// What a client may send on all streams before it is read: the largest message, by default.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What a client may send on all streams before it is read: so much that no number of streams that are not read can stop
+/// the others.
+const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_STREAMS * STREAM_WINDOW;
 /// What waits in a stream for a client that does not read; more waits in the session, whose `max_send_queue` counts it.
 const STREAM_SEND_BUFFER: usize = 64 * 1024;
 /// A client that vanished leaves a connection without a request, on which HTTP/1's timeout would wait as long.

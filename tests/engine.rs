@@ -515,3 +515,32 @@ async fn a_handler_that_blocks_its_thread_is_noticed_by_the_heartbeats_it_delays
     assert!(soon(late.recv()).await.unwrap() >= Duration::from_millis(500));
     assert_eq!(client.next_text().await, "2");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_aborted_while_its_answer_is_compressed_ends_the_session() {
+    let mut app = App::start(EngineConfig::default()).await;
+    let target = app.open_polling().await;
+    // Pseudo-random text, which takes a while.
+    let text: String = (0..6_000_000u64)
+        .map(|number| char::from(b'a' + (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 59) as u8 % 26))
+        .collect();
+    let connection = app.connection();
+    connection.send(Arc::new(EncodedMessage::text(&format!("4{text}")))).unwrap();
+    let mut client = app.client().await;
+    let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut client.stream, head.as_bytes()).await.unwrap();
+    // It has been taken for the answer.
+    soon(connection.drained()).await;
+    drop(client);
+    assert_eq!(app.next().await, Happening::Close(CloseReason::TransportError));
+}
+
+#[tokio::test]
+async fn a_headers_hook_that_panics_costs_its_headers_and_nothing_else() {
+    let mut config = EngineConfig::default();
+    config.headers = Some(HeadersHook::new(|_headers, _request| panic!("on demand")));
+    let mut app = App::start(config).await;
+    let target = app.open_polling().await;
+    assert_eq!(app.client().await.post(&target, "4a").await.body, "ok");
+    assert_eq!(app.next().await, Happening::Message("a".to_owned()));
+}

@@ -423,3 +423,19 @@ async fn http1_is_still_spoken() {
     assert_eq!(client.get(OPEN).await.status, 200);
     assert_eq!(client.upgrade(WEBSOCKET).await.status, 101);
 }
+
+#[tokio::test]
+async fn a_sender_that_waits_for_the_drain_is_let_go_when_the_client_has_read() {
+    let mut app = App::start(Server::builder()).await;
+    let client = app.client().await;
+    let mut websocket = join_websocket(&client).await;
+    let socket = app.next_socket().await;
+    for _ in 0..4 {
+        socket.emit("much", &"x".repeat(200_000)).unwrap();
+    }
+    let drained = tokio::spawn(async move { socket.conn().drained().await });
+    for _ in 0..4 {
+        assert!(next_text(&mut websocket).await.starts_with(r#"42["much","x"#));
+    }
+    soon(drained).await.unwrap();
+}

@@ -73,7 +73,8 @@ pub struct EngineConfig {
     pub headers: Option<HeadersHook>,
     /// Bytes that may wait for a slow peer before it is closed with `transport error`; each message counts for
     /// [`EncodedMessage::OVERHEAD`](crate::proto::EncodedMessage::OVERHEAD) bytes more than it has. Default 16 MiB; a
-    /// message larger than this is accepted into an empty queue.
+    /// message larger than this is accepted into an empty queue. A broadcast to clients of both revisions, some of them
+    /// compressed, keeps several forms of a message, once for all of them, and not counted here.
     pub max_send_queue: usize,
     /// Proxies whose word on the client's address and on TLS is taken, as addresses (`192.0.2.1`) or ranges
     /// (`10.0.0.0/8`). Default none: the TCP connection alone counts. Set it to the addresses of your reverse proxies,

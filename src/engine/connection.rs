@@ -386,11 +386,13 @@ impl OpenRequest {
     ///
     /// # Cancel safety
     /// Nothing is taken from the queue before the future is ready.
-    pub(crate) async fn packets(mut self) -> Option<VecDeque<Arc<EncodedMessage>>> {
-        let connection = Arc::clone(&self.connection);
-        let messages = std::future::poll_fn(|cx| connection.poll_get(cx)).await;
+    pub(crate) async fn packets(&self) -> Option<VecDeque<Arc<EncodedMessage>>> {
+        std::future::poll_fn(|cx| self.connection.poll_get(cx)).await
+    }
+
+    /// The answer with the packets is made, and is the host's from now on.
+    pub(crate) fn answered(mut self) {
         self.open = false;
-        messages
     }
 
     /// Hands a POST's body to the connection's task and waits until it has been processed (or the session has

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use regex_lite::Regex;
 
 use super::ConfigError;
+use super::hooks::contain;
 
 /// Cross-origin resource sharing, under the names of Node's `cors` option.
 ///
@@ -309,7 +310,11 @@ impl CorsOrigin {
                 let allowed = matchers.iter().any(|matcher| matcher.is_match(&text));
                 Verdict::Only(origin.filter(|_| allowed))
             }
-            Rule::Predicate(predicate) if predicate(&text) => Verdict::Only(origin),
+            Rule::Predicate(predicate)
+                if contain("the predicate of cors.origin", || predicate(&text)) == Some(true) =>
+            {
+                Verdict::Only(origin)
+            }
             Rule::Predicate(_) => Verdict::Unconcerned,
             Rule::Reflect => Verdict::Only(origin),
         }

@@ -58,14 +58,14 @@ fn push_frames(
     into: &mut Vec<u8>,
 ) {
     while let Some((opcode, payload, rest)) = frame::split_frame(frames) {
-        if negotiated.server_no_context_takeover {
-            *context = None;
-        }
         if negotiated.server_no_context_takeover && payload.len() < negotiated.threshold {
             frame::push_frame(into, opcode, payload);
         } else {
             let compress = context.get_or_insert_with(|| compressor(negotiated));
             push_compressed(compress, opcode, payload, into);
+        }
+        if negotiated.server_no_context_takeover {
+            *context = None;
         }
         frames = rest;
     }

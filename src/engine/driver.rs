@@ -335,10 +335,17 @@ impl<H: EngineHandler> Driver<H> {
             let mut written = 0;
             let result = socket.poll_write(cx, &mut written);
             if written > 0 {
-                self.connection.state().session.handle_transmitted(now(), via, written);
+                let left = {
+                    let mut state = self.connection.state();
+                    state.session.handle_transmitted(now(), via, written);
+                    state.session.buffered_bytes()
+                };
+                if left == 0 {
+                    self.connection.notify_drained();
+                }
             }
             match result {
-                Poll::Ready(Ok(())) if had => self.connection.notify_drained(),
+                Poll::Ready(Ok(())) if had => {}
                 Poll::Ready(Ok(())) | Poll::Pending => return,
                 Poll::Ready(Err(error)) => {
                     debug!(%error, "a WebSocket could not be written to");
@@ -408,6 +415,8 @@ impl<H: EngineHandler> Driver<H> {
     /// Lets go of a WebSocket whose connection is gone.
     fn drop_io(&mut self) {
         self.link = Link::None;
+        // That was the peer's end of this one; the next WebSocket begins anew.
+        self.peer_done = false;
     }
 
     /// The session is closed: tells the handler, lets go of all who wait, and takes leave of the peer.

@@ -52,7 +52,7 @@ impl TrustedProxies {
         for hop in hops {
             peer.secure = hop.secure.unwrap_or(peer.secure);
             let Some(address) = hop.address else { break };
-            peer.address = Some(address);
+            peer.address = Some(address.to_canonical());
             if !self.trusts(peer.address) {
                 break;
             }

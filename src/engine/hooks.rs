@@ -125,6 +125,12 @@ impl<O> Hook<O> {
     }
 }
 
+/// Calls a function of the application; `None` if it panics, which ends nothing but itself.
+pub(crate) fn contain<R>(name: &str, call: impl FnOnce() -> R) -> Option<R> {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(call));
+    result.inspect_err(|_| tracing::error!("{name} panicked")).ok()
+}
+
 /// A hook panicked.
 #[derive(Debug)]
 pub(crate) struct Panicked;
@@ -216,8 +222,9 @@ impl HeadersHook {
         HeadersHook(Arc::new(function))
     }
 
+    /// What a function that panics has changed until then stays.
     pub(crate) fn call(&self, headers: &mut HeaderMap, request: &RequestHead) {
-        (self.0)(headers, request);
+        contain("a headers hook", || (self.0)(headers, request));
     }
 }
 

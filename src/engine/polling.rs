@@ -57,10 +57,13 @@ impl<H: EngineHandler> Engine<H> {
         let Some(request) = begin(connection, PollMethod::Get).await? else {
             return Ok(status(StatusCode::BAD_REQUEST));
         };
-        match request.packets().await {
+        let messages = request.packets().await;
+        let answer = match messages {
             Some(messages) => Ok(self.packets_response(connection, head, &messages, false).await),
             None => Err(unknown(connection)),
-        }
+        };
+        request.answered();
+        answer
     }
 
     pub(crate) async fn post<B>(&self, connection: &Arc<Connection>, head: &RequestHead, body: B) -> Answer
@@ -71,7 +74,7 @@ impl<H: EngineHandler> Engine<H> {
         let open = match begin(connection, PollMethod::Post).await {
             Ok(Some(open)) => open,
             refused => {
-                drain_body(body);
+                self.drain_body(body);
                 return refused.map(|_| status(StatusCode::BAD_REQUEST));
             }
         };
@@ -81,7 +84,7 @@ impl<H: EngineHandler> Engine<H> {
         if is_binary && revision == Revision::V4 {
             connection.change(|session| session.handle_invalid_request(now()));
             drop(open);
-            drain_body(body);
+            self.drain_body(body);
             return Ok(status(StatusCode::BAD_REQUEST));
         }
         let limit = self.shared.config.max_http_buffer_size;
@@ -101,7 +104,7 @@ impl<H: EngineHandler> Engine<H> {
             Err(BodyError::Lost) => Ok(cut()),
             Err(BodyError::TooLarge(rest)) => {
                 open.end();
-                drain_body(rest);
+                self.drain_body(rest);
                 Ok(status(StatusCode::PAYLOAD_TOO_LARGE))
             }
         }
@@ -124,8 +127,8 @@ impl<H: EngineHandler> Engine<H> {
         let mut response = match encoding {
             None => Response::new(ResponseBody::new(body.into())),
             Some((encoding, level)) => {
-                let mut response =
-                    Response::new(ResponseBody::chunked(compressed(body, encoding, level).await));
+                let Some(body) = compressed(body, encoding, level).await else { return cut() };
+                let mut response = Response::new(ResponseBody::chunked(body));
                 response.headers_mut().insert(CONTENT_ENCODING, encoding.header_value());
                 response
             }
@@ -180,12 +183,13 @@ fn body(connection: &Connection, messages: &VecDeque<Arc<EncodedMessage>>) -> (V
 }
 
 /// Compresses a body; a large one beside the runtime's workers, which have others to serve.
-async fn compressed(body: Vec<u8>, encoding: Encoding, level: u32) -> Bytes {
+/// `None` while the runtime shuts down.
+async fn compressed(body: Vec<u8>, encoding: Encoding, level: u32) -> Option<Bytes> {
     if body.len() < LARGE_BODY {
-        return compress(&body, encoding, level).into();
+        return Some(compress(&body, encoding, level).into());
     }
     let compressed = tokio::task::spawn_blocking(move || Bytes::from(compress(&body, encoding, level))).await;
-    compressed.expect("compression does not panic, and is not aborted")
+    compressed.ok()
 }
 
 /// What takes more than a millisecond or so to compress.
@@ -259,25 +263,35 @@ fn lossy_text(bytes: &Bytes) -> ByteString {
     ByteString::try_from(bytes.clone()).unwrap_or_else(lossy)
 }
 
-/// Reads and drops a body that nobody wants, within reason, beside the answer: a client that is still sending would not
-/// see the answer if the connection were closed over it.
-pub(crate) fn drain_body<B>(mut body: B)
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-{
-    if body.is_end_stream() {
-        return;
-    }
-    tokio::spawn(tokio::time::timeout(DRAIN_TIME, async move {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            bytes += frame.data_ref().map_or(0, Buf::remaining);
-            if bytes > DRAIN_BYTES {
-                break;
-            }
+impl<H: EngineHandler> Engine<H> {
+    /// Reads and drops a body that nobody wants, within reason, beside the answer: a client that is still sending would
+    /// not see the answer if the connection were closed over it.
+    pub(crate) fn drain_body<B>(&self, mut body: B)
+    where
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+    {
+        if body.is_end_stream() {
+            return;
         }
-    }));
+        let (task, closing) = (self.shared.registry.task(), self.shared.registry.closing());
+        tokio::spawn(async move {
+            let _task = task;
+            let drain = async {
+                let mut bytes = 0;
+                while let Some(Ok(frame)) = body.frame().await {
+                    bytes += frame.data_ref().map_or(0, Buf::remaining);
+                    if bytes > DRAIN_BYTES {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                _ = tokio::time::timeout(DRAIN_TIME, drain) => {}
+                () = closing => {}
+            }
+        });
+    }
 }
 
 /// So much may come before the TCP connection is cut.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{Entry, HeaderMap, SET_COOKIE, VARY};
 use http::{Extensions, Method, Request, Response, StatusCode};
@@ -13,8 +14,8 @@ use super::cors::Preflight;
 use super::driver::Driver;
 use super::farewell::{turn_away, turn_away_raw};
 use super::handshake::HandshakeRequest;
-use super::hooks::{Forbidden, Next, Panicked, Passed, RequestHead};
-use super::polling::{self, cut, drain_body, status};
+use super::hooks::{Forbidden, Next, Panicked, Passed, RequestHead, contain};
+use super::polling::{self, cut, status};
 use super::registry::NotRegistered;
 use super::upgrade::PendingUpgrade;
 use super::{Engine, EngineHandler, Refusal, ResponseBody, Shared, now, upgrade};
@@ -51,14 +52,17 @@ impl<H: EngineHandler> Engine<H> {
 
         let mut headers = match self.cors(&head) {
             Preflight { status: Some(status), headers } => {
-                drain_body(body);
+                self.drain_body(body);
                 return with_headers(polling::status(status), headers);
             }
             Preflight { status: None, headers } => headers,
         };
         let extensions = match self.pass_middlewares(&head, &mut headers).await {
             Ok(extensions) => extensions,
-            Err(response) => return with_headers(response, headers),
+            Err(response) => {
+                self.drain_body(body);
+                return with_headers(response, headers);
+            }
         };
         let query = EngineQuery::parse(head.uri().query().unwrap_or(""));
         if let Some(on_upgrade) = on_upgrade {
@@ -66,7 +70,7 @@ impl<H: EngineHandler> Engine<H> {
         }
         let answer = match self.verify(&query, &head).await {
             Err(refusal) => {
-                drain_body(body);
+                self.drain_body(body);
                 Err(refusal)
             }
             Ok(None) => self.open_polling(&head, &query, extensions).await,
@@ -74,7 +78,7 @@ impl<H: EngineHandler> Engine<H> {
                 Method::GET => self.poll(&connection, &head).await,
                 Method::POST => self.post(&connection, &head, body).await,
                 _ => {
-                    drain_body(body);
+                    self.drain_body(body);
                     Ok(status(StatusCode::INTERNAL_SERVER_ERROR))
                 }
             },
@@ -137,7 +141,15 @@ impl<H: EngineHandler> Engine<H> {
         let unknown = || Refusal::UnknownSession { sid: sid.clone() };
         let connection = self.shared.registry.get(sid).ok_or_else(unknown)?;
         // Bytes that came earlier by the session's WebSocket, or the end of the session, come first.
-        if connection.state().is_unsettled() {
+        let (is_unsettled, is_probed) = {
+            let state = connection.state();
+            (state.is_unsettled(), state.session.probe().is_some())
+        };
+        if is_probed && !head.is_upgrade() {
+            // They may have reached the kernel, but not yet the runtime, which looks there when a worker has nothing to do.
+            tokio::time::sleep(ARRIVAL_NOTICE).await;
+        }
+        if is_unsettled {
             connection.settle().await;
         }
         let previous = {
@@ -158,7 +170,7 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     async fn verify_handshake(&self, transport: TransportKind, head: &RequestHead) -> Result<(), Refusal> {
-        let method = upgrade::method(head.request());
+        let method = if head.is_upgrade() { upgrade::method(head.request()) } else { head.method() };
         if *method != Method::GET {
             return Err(Refusal::BadHandshakeMethod { method: method.to_string() });
         }
@@ -191,15 +203,13 @@ impl<H: EngineHandler> Engine<H> {
             Ok(accepted) => accepted,
             Err(invalid) => return invalid.to_response(),
         };
-        self.call_header_hooks(&mut headers, head, connection.is_none());
-        merge(response.headers_mut(), headers);
+        let initial = connection.is_none();
         let on_upgrade = PendingUpgrade { on_upgrade, deflate };
-        // Node compares the transport only now: `transport=polling` gets its 101, and a close frame.
-        if query.transport.as_deref() != Some(TransportKind::WebSocket.as_str()) {
-            self.shared.turn_away(on_upgrade);
-            return response;
-        }
         match connection {
+            // Node compares the transport only now: `transport=polling` gets its 101, and a close frame.
+            _ if query.transport.as_deref() != Some(TransportKind::WebSocket.as_str()) => {
+                self.shared.turn_away(on_upgrade);
+            }
             Some(connection) => {
                 if let Err((_, on_upgrade)) = connection.begin_probe(on_upgrade) {
                     self.shared.turn_away(on_upgrade);
@@ -221,6 +231,8 @@ impl<H: EngineHandler> Engine<H> {
                 }
             },
         }
+        self.call_header_hooks(&mut headers, head, initial);
+        merge(response.headers_mut(), headers);
         response
     }
 
@@ -294,7 +306,7 @@ impl<H: EngineHandler> Engine<H> {
     fn refuse<'a>(&self, refusal: &'a Refusal, head: &RequestHead) -> &'a Refusal {
         // Of the close the application knows.
         if *refusal != Refusal::Closed {
-            self.shared.handler.on_refusal(refusal, head);
+            contain("on_refusal", || self.shared.handler.on_refusal(refusal, head));
         }
         refusal
     }
@@ -306,6 +318,9 @@ impl<H: EngineHandler> Shared<H> {
         tokio::spawn(turn_away(upgrade, self.config.max_http_buffer_size, task));
     }
 }
+
+/// A poll or POST beside a probe: there are few of them, and none is in a hurry.
+const ARRIVAL_NOTICE: Duration = Duration::from_millis(2);
 
 /// Adds what middlewares said to an answer; what the engine itself says wins.
 fn with_headers(mut response: Response<ResponseBody>, mut headers: HeaderMap) -> Response<ResponseBody> {
