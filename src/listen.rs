@@ -43,14 +43,14 @@ impl Listening {
     async fn bind<H: EngineHandler>(
         address: impl ToSocketAddrs,
         security: Security,
-        engine: Engine<H>,
+        service: SocketIoService<H>,
         close: Close,
     ) -> io::Result<Listening> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let stop = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, security, SocketIoService::new(engine), stop.subscribe()));
+        accepting.spawn(accept(listener, security, service, stop.subscribe()));
         Ok(Listening { address, stop, accepting, close })
     }
 
@@ -108,7 +108,7 @@ impl<H: EngineHandler> Engine<H> {
     /// # Cancel safety
     /// Dropping the future binds nothing.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
-        Listening::bind(address, Security::None, self.clone(), self.close_by()).await
+        Listening::bind(address, Security::None, self.service(), self.close_by()).await
     }
 
     /// Listens on `address` as [`Engine::listen`] does, over TLS.
@@ -120,7 +120,7 @@ impl<H: EngineHandler> Engine<H> {
     /// Dropping the future binds nothing.
     #[cfg(feature = "tls")]
     pub async fn listen_tls(&self, address: impl ToSocketAddrs, tls: Tls) -> io::Result<Listening> {
-        Listening::bind(address, Security::Tls(tls), self.clone(), self.close_by()).await
+        Listening::bind(address, Security::Tls(tls), self.service(), self.close_by()).await
     }
 
     fn close_by(&self) -> Close {
@@ -149,7 +149,7 @@ impl Server {
     /// # }
     /// ```
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
-        Listening::bind(address, Security::None, self.engine().clone(), self.close_by()).await
+        Listening::bind(address, Security::None, self.service(), self.close_by()).await
     }
 
     /// Listens on `address` as [`Server::listen`] does, over TLS: browsers then speak HTTP/2, and have one connection for
@@ -162,7 +162,7 @@ impl Server {
     /// Dropping the future binds nothing.
     #[cfg(feature = "tls")]
     pub async fn listen_tls(&self, address: impl ToSocketAddrs, tls: Tls) -> io::Result<Listening> {
-        Listening::bind(address, Security::Tls(tls), self.engine().clone(), self.close_by()).await
+        Listening::bind(address, Security::Tls(tls), self.service(), self.close_by()).await
     }
 
     fn close_by(&self) -> Close {

@@ -97,6 +97,8 @@ pub use service::PeerInfo;
 
 pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, TransportKind};
 pub(crate) use connection::random_id;
+pub(crate) use http_compression::{Encoding, choose, compress};
+pub(crate) use polling::drain_body;
 
 use crate::proto::EncodedMessage;
 use forwarded::TrustedProxies;

@@ -17,6 +17,7 @@
 mod ack;
 mod broadcast;
 mod client;
+mod client_bundle;
 mod config;
 mod connect_error;
 mod data;
@@ -35,6 +36,7 @@ mod stats;
 mod tests;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ use serde::Serialize;
 pub use ack::{AckError, AckFuture};
 pub use broadcast::BroadcastOperator;
 pub use client::Client;
+pub(crate) use client_bundle::{ClientBundle, ClientFile};
 pub use connect_error::ConnectError;
 pub use data::{Data, DataError, Extensions};
 pub use disconnect::DisconnectReason;
@@ -189,6 +192,11 @@ impl Server {
         self.inner.engine.close(CLOSE_PATIENCE).await;
     }
 
+    /// The client's files, if they are to be served.
+    pub(crate) fn client_bundle(&self) -> Option<&Arc<ClientBundle>> {
+        self.inner.hub.shared().config.client_bundle.as_ref()
+    }
+
     /// The engine below, for those who serve it.
     pub(crate) fn engine(&self) -> &Engine<Hub> {
         &self.inner.engine
@@ -223,6 +231,7 @@ pub struct ServerBuilder {
     config: ServerConfig,
     state: TypeMap,
     on_refusal: Option<Box<RefusalObserver>>,
+    client_directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -493,12 +502,36 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves the client for browsers from this directory, below the path: `<script src="/socket.io/socket.io.js">`,
+    /// Node's `serveClient`. Default: nothing is served. The directory is npm's `socket.io/client-dist` (or
+    /// `socket.io-client/dist`); of its eight files, `socket.io.js`, `.min.js`, `.esm.min.js`, `.msgpack.min.js` and
+    /// their maps, those that are there are read when the server is built, and kept in memory. They are sent as Node
+    /// sends them, with the version as `ETag`, and compressed (Brotli, gzip, deflate) for those who accept it: once
+    /// each, when first asked for.
+    ///
+    /// A route of axum has to match the files, too: `"/socket.io/"` does not, `"/socket.io/{file}"` does.
+    ///
+    /// # Example: in front of a whole router
+    /// ```no_run
+    /// let io = ferrio::Server::builder().serve_client("node_modules/socket.io/client-dist").build()?;
+    /// let app: axum::Router = axum::Router::new().layer(io.layer());
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn serve_client(mut self, directory: impl Into<PathBuf>) -> ServerBuilder {
+        self.client_directory = Some(directory.into());
+        self
+    }
+
     /// Makes the server.
     ///
     /// # Errors
     /// The first option whose value makes no sense, with what is accepted.
-    pub fn build(self) -> Result<Server, ConfigError> {
+    pub fn build(mut self) -> Result<Server, ConfigError> {
         self.config.validate()?;
+        if let Some(directory) = &self.client_directory {
+            let bundle = ClientBundle::read(directory, &self.config.engine.path)?;
+            self.config.client_bundle = Some(Arc::new(bundle));
+        }
         let engine_config = self.config.engine.clone();
         let hub = Arc::new(Hub::new(Shared::new(self.config, self.state), self.on_refusal));
         let engine = Engine::new(engine_config, Arc::clone(&hub))?;
