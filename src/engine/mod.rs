@@ -217,6 +217,21 @@ impl<H: EngineHandler> Engine<H> {
         self.shared.registry.get(id)
     }
 
+    /// Whether new sessions are accepted: not when the engine is closed or drains.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.shared.registry.is_accepting()
+    }
+
+    /// Refuses new sessions with 503 from now on, lets the handler know by [`EngineHandler::poll`], which is to end
+    /// those that are there, and waits until they have ended, until `deadline` at the latest.
+    pub(crate) async fn drain(&self, deadline: tokio::time::Instant) {
+        for connection in self.shared.registry.drain() {
+            connection.wake();
+        }
+        // What is left at the deadline is the caller's to close.
+        let _ = tokio::time::timeout_at(deadline, self.shared.registry.drained()).await;
+    }
+
     /// Closes all sessions at once (`forced close`), refuses new ones with 503 from now on, and returns when every task of the
     /// engine has ended, after `patience` at the latest.
     ///

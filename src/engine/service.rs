@@ -199,7 +199,9 @@ impl<H: EngineHandler> Engine<H> {
             Ok(connection) => connection,
             Err(refusal) => return self.refuse(&refusal, head).to_upgrade_response(),
         };
-        if self.shared.registry.is_closed() {
+        // While the engine drains, a session may still be upgraded.
+        let registry = &self.shared.registry;
+        if registry.is_closed() || connection.is_none() && !registry.is_accepting() {
             return self.refuse(&Refusal::Closed, head).to_upgrade_response();
         }
         let accepted = upgrade::accept(head.request(), self.shared.config.per_message_deflate.as_ref());

@@ -55,6 +55,9 @@ impl Event {
         let ack = packet.id.map(|id| PendingAnswer { id, sent });
         for list in lists.iter().flatten() {
             for handler in &*list.handlers {
+                if ack.is_some() {
+                    socket.peer().count_unanswered();
+                }
                 handler.start(Event {
                     socket: socket.clone(),
                     name: Arc::clone(&list.name),
@@ -126,5 +129,13 @@ impl Event {
 
     pub(crate) fn shared_name(&self) -> &Arc<str> {
         &self.name
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if self.ack.is_some() {
+            self.socket.peer().forget_unanswered();
+        }
     }
 }

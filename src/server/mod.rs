@@ -22,6 +22,7 @@ mod config;
 mod connect_error;
 mod data;
 mod disconnect;
+mod drain;
 mod event;
 mod handler;
 mod handshake;
@@ -67,6 +68,7 @@ pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
 use data::TypeMap;
+use drain::Drain;
 use hub::{RefusalObserver, Shared};
 
 use crate::engine::{
@@ -180,6 +182,78 @@ impl Server {
     /// Gives what was counted so far.
     pub fn stats(&self) -> Stats {
         self.inner.hub.shared().counters.snapshot()
+    }
+
+    /// Whether clients can connect: not when the server drains or is closed. For the health check of a load balancer.
+    ///
+    /// # Example: a health check under axum
+    /// ```
+    /// use axum::http::StatusCode;
+    /// use axum::routing::get;
+    ///
+    /// let io = ferrio::Server::new();
+    /// let health = {
+    ///     let io = io.clone();
+    ///     async move || if io.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    /// };
+    /// let app: axum::Router =
+    ///     axum::Router::new().route("/health", get(health)).route_service("/socket.io/", io.service());
+    /// ```
+    pub fn is_ready(&self) -> bool {
+        self.inner.engine.is_accepting()
+    }
+
+    /// Lets the clients go to other nodes, and then closes the server ([`Server::close`]): for a deployment, or one node
+    /// less. It returns when the last client has gone, at the deadline at the latest. The first call sets the deadline.
+    ///
+    /// From its start new sessions are answered 503, and [`Server::is_ready`] says no; HTTP is answered on, health checks
+    /// too. Sessions that are there go on, namespaces may be joined, until it is their turn: each at a random moment of
+    /// the first four fifths of the time, so that the other nodes are not asked for all at once. Who waits for an
+    /// acknowledgement at its turn, on either side, stays until it is there, or until the deadline: an event whose
+    /// handler has neither answered nor ended counts, too.
+    ///
+    /// For a client it is as if the connection had been lost (`transport close`): it connects anew by itself. Here its
+    /// sockets leave with `server shutting down`, after which a session can be recovered.
+    ///
+    /// How long? Rather more than the interval of the load balancer's health checks, less than the time after which the
+    /// process is killed. Without any time it is [`Server::close`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting, not the draining; the server is then not closed.
+    ///
+    /// # Example: alone
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let io = ferrio::Server::new();
+    /// let listening = io.listen("127.0.0.1:3000").await?;
+    /// listening
+    ///     .run_until(async {
+    ///         let _ = tokio::signal::ctrl_c().await;
+    ///         io.drain(Duration::from_secs(20)).await;
+    ///     })
+    ///     .await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Example: under axum, drain first, then stop to accept
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn run(app: axum::Router, io: ferrio::Server) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         let _ = tokio::signal::ctrl_c().await;
+    ///         io.drain(Duration::from_secs(20)).await;
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub async fn drain(&self, deadline: Duration) {
+        let drain = self.inner.hub.shared().drain.get_or_init(|| Drain::begin(deadline));
+        self.inner.engine.drain(drain.deadline()).await;
+        self.close().await;
     }
 
     /// Disconnects all sockets (`server shutting down`), closes all connections, and waits until their tasks have ended,
