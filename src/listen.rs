@@ -45,7 +45,7 @@ impl Listening {
     async fn bind<H: EngineHandler>(
         address: impl ToSocketAddrs,
         security: Security,
-        engine: Engine<H>,
+        service: SocketIoService<H>,
         close: Close,
     ) -> io::Result<Listening> {
         let listener = TcpListener::bind(address).await?;
@@ -53,8 +53,8 @@ impl Listening {
         let stop = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
         // A session that takes nothing ends by its heartbeat; this is for the answers that are left behind.
-        let write_timeout = WRITE_TIMEOUT.max(engine.config().ping_interval + engine.config().ping_timeout);
-        let service = SocketIoService::new(engine);
+        let config = service.engine().config();
+        let write_timeout = WRITE_TIMEOUT.max(config.ping_interval + config.ping_timeout);
         accepting.spawn(accept(listener, security, service, write_timeout, stop.subscribe()));
         Ok(Listening { address, stop, accepting, close })
     }
@@ -113,7 +113,7 @@ impl<H: EngineHandler> Engine<H> {
     /// # Cancel safety
     /// Dropping the future binds nothing.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
-        Listening::bind(address, Security::None, self.clone(), self.close_by()).await
+        Listening::bind(address, Security::None, self.service(), self.close_by()).await
     }
 
     /// Listens on `address` as [`Engine::listen`] does, over TLS.
@@ -125,7 +125,7 @@ impl<H: EngineHandler> Engine<H> {
     /// Dropping the future binds nothing.
     #[cfg(feature = "tls")]
     pub async fn listen_tls(&self, address: impl ToSocketAddrs, tls: Tls) -> io::Result<Listening> {
-        Listening::bind(address, Security::Tls(tls), self.clone(), self.close_by()).await
+        Listening::bind(address, Security::Tls(tls), self.service(), self.close_by()).await
     }
 
     fn close_by(&self) -> Close {
@@ -154,7 +154,7 @@ impl Server {
     /// # }
     /// ```
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listening> {
-        Listening::bind(address, Security::None, self.engine().clone(), self.close_by()).await
+        Listening::bind(address, Security::None, self.service(), self.close_by()).await
     }
 
     /// Listens on `address` as [`Server::listen`] does, over TLS: browsers then speak HTTP/2, and have one connection for
@@ -167,7 +167,7 @@ impl Server {
     /// Dropping the future binds nothing.
     #[cfg(feature = "tls")]
     pub async fn listen_tls(&self, address: impl ToSocketAddrs, tls: Tls) -> io::Result<Listening> {
-        Listening::bind(address, Security::Tls(tls), self.engine().clone(), self.close_by()).await
+        Listening::bind(address, Security::Tls(tls), self.service(), self.close_by()).await
     }
 
     fn close_by(&self) -> Close {

@@ -18,7 +18,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::engine::{Engine, EngineHandler, PeerInfo, ResponseBody};
-use crate::server::{Hub, Server};
+use crate::server::{ClientBundle, ClientFile, Hub, Server};
 
 type PeerLookup = dyn Fn(&Parts) -> Option<SocketAddr> + Send + Sync;
 
@@ -37,18 +37,22 @@ pub struct SocketIoService<H = Hub, S = NotFound> {
     peer: Option<Arc<PeerLookup>>,
     /// Whether the connection is encrypted, if the host knows.
     secure: Option<bool>,
+    client: Option<Arc<ClientBundle>>,
     inner: S,
 }
 
 impl Server {
     /// Gives the server as a tower service, to be mounted as a route: see [`SocketIoService`].
     pub fn service(&self) -> SocketIoService {
-        SocketIoService::new(self.engine().clone())
+        SocketIoService {
+            client: self.client_bundle().cloned(),
+            ..SocketIoService::new(self.engine().clone())
+        }
     }
 
     /// Gives the server as a tower layer, to be put in front of other services: see [`SocketIoLayer`].
     pub fn layer(&self) -> SocketIoLayer {
-        SocketIoLayer::new(self.engine().clone())
+        SocketIoLayer { service: self.service() }
     }
 }
 
@@ -60,7 +64,7 @@ impl<H: EngineHandler> Engine<H> {
 
     /// Gives the engine as a tower layer, to be put in front of other services: see [`SocketIoLayer`].
     pub fn layer(&self) -> SocketIoLayer<H> {
-        SocketIoLayer::new(self.clone())
+        SocketIoLayer { service: self.service() }
     }
 }
 
@@ -70,7 +74,11 @@ pub struct NotFound;
 
 impl<H: EngineHandler> SocketIoService<H> {
     pub(crate) fn new(engine: Engine<H>) -> SocketIoService<H> {
-        SocketIoService { engine, peer: None, secure: None, inner: NotFound }
+        SocketIoService { engine, peer: None, secure: None, client: None, inner: NotFound }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine<H> {
+        &self.engine
     }
 }
 
@@ -111,6 +119,7 @@ impl<H, S: Clone> Clone for SocketIoService<H, S> {
             engine: self.engine.clone(),
             peer: self.peer.clone(),
             secure: self.secure,
+            client: self.client.clone(),
             inner: self.inner.clone(),
         }
     }
@@ -134,10 +143,6 @@ pub struct SocketIoLayer<H = Hub> {
 }
 
 impl<H: EngineHandler> SocketIoLayer<H> {
-    pub(crate) fn new(engine: Engine<H>) -> SocketIoLayer<H> {
-        SocketIoLayer { service: SocketIoService::new(engine) }
-    }
-
     /// As [`SocketIoService::peer_address`].
     #[must_use]
     pub fn peer_address<F>(mut self, lookup: F) -> Self
@@ -165,8 +170,8 @@ impl<H, S> Layer<S> for SocketIoLayer<H> {
     type Service = SocketIoService<H, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let SocketIoService { engine, peer, secure, inner: NotFound } = self.service.clone();
-        SocketIoService { engine, peer, secure, inner }
+        let SocketIoService { engine, peer, secure, client, inner: NotFound } = self.service.clone();
+        SocketIoService { engine, peer, secure, client, inner }
     }
 }
 
@@ -186,6 +191,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Some(client) = &self.client
+            && let Some(file) = client.find(request.uri().path())
+            && !self.engine.is_upgrade(&request)
+        {
+            let answer = serve_file(self.engine.clone(), file, request);
+            return ResponseFuture::Engine { future: Box::pin(answer) };
+        }
         if !self.engine.matches(request.uri().path()) {
             return ResponseFuture::Inner { future: self.inner.call(request) };
         }
@@ -212,6 +224,22 @@ where
         };
         ResponseFuture::Engine { future: Box::pin(answer) }
     }
+}
+
+/// Answers with a file of the client, whatever the method.
+async fn serve_file<H, B>(
+    engine: Engine<H>,
+    file: Arc<ClientFile>,
+    request: Request<B>,
+) -> Response<ResponseBody>
+where
+    H: EngineHandler,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+{
+    let (head, body) = request.into_parts();
+    engine.drain_body(body);
+    engine.with_cors(&head.method, &head.headers, file.answer(&head.headers)).await
 }
 
 /// Gives a request the headers it would have over HTTP/1, for the application's sake.

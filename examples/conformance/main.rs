@@ -253,6 +253,7 @@ fn build() -> Result<Server, String> {
     }
     config.max_http_buffer_size = contract::number("MAX_PAYLOAD")?.unwrap_or(config.max_http_buffer_size);
     let connect_timeout = contract::read_options(&mut config)?.or(contract::milliseconds("CONNECT_TIMEOUT")?);
+    let serves_client = contract::serves_client()?;
     let nowhere: contract::Log = Arc::new(drop);
     let hooks = contract::Hooks::read(&mut config, &nowhere)?;
     let mut builder = Server::builder()
@@ -260,6 +261,9 @@ fn build() -> Result<Server, String> {
         .state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
     if let Some(timeout) = connect_timeout {
         builder = builder.connect_timeout(timeout);
+    }
+    if let Some(directory) = contract::variable("CLIENT_DIST").filter(|_| serves_client) {
+        builder = builder.serve_client(directory);
     }
     let io = builder.build().map_err(|error| error.to_string())?;
     for (namespace, message, data) in hooks.refuse {

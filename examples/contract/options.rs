@@ -104,12 +104,17 @@ pub fn read_options(config: &mut EngineConfig) -> Result<Option<Duration>, Strin
             "cors" => config.cors = cors(&option)?,
             "httpCompression" => config.http_compression = http_compression(&option)?,
             "perMessageDeflate" => config.per_message_deflate = per_message_deflate(&option)?,
-            // What is switched off is supported.
-            "serveClient" if *value == Value::Bool(false) => {}
+            // The app's own: see `serves_client`.
+            "serveClient" => drop(option.bool()?),
             _ => return Err(format!("OPTIONS: {name} is not supported")),
         }
     }
     Ok(connect_timeout)
+}
+
+/// Whether OPTIONS lets the client's files be served: as on Node, unless it says no.
+pub fn serves_client() -> Result<bool, String> {
+    Ok(super::object("OPTIONS")?.get("serveClient") != Some(&Value::Bool(false)))
 }
 
 /// `true`, or an object over the defaults; a field of `false` switches its part off.

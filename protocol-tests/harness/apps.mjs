@@ -1,11 +1,16 @@
 // The contract apps as the tests see them: one process per distinct configuration, shared by the tests of a file.
 
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { settings } from "./settings.mjs";
 import { freePort, ServerProcess } from "./server_process.mjs";
 import { fetchOnce, HttpConnection } from "./raw_http.mjs";
 import { RawWebSocket } from "./raw_websocket.mjs";
 import { PollingSession } from "./polling_session.mjs";
 import { DEADLINE_MS, sleep, until } from "./wait.mjs";
+
+// The client for browsers, which Node's server finds by itself.
+export const CLIENT_DIST = join(dirname(createRequire(import.meta.url).resolve("socket.io/package.json")), "client-dist");
 
 class App {
   constructor(port, path, process) {
@@ -72,7 +77,7 @@ export class SocketioApp extends App {
     if (settings.url) return new SocketioApp(portOf(settings.url), "/socket.io/", undefined);
     const key = own ? Symbol("own") : JSON.stringify(env);
     return shared(SocketioApp.#apps, key, async () => {
-      const process = await ServerProcess.start(settings.server, env);
+      const process = await ServerProcess.start(settings.server, { CLIENT_DIST, ...env });
       return new SocketioApp(process.port, "/socket.io/", process);
     });
   }

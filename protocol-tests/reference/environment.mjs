@@ -5,7 +5,11 @@ import msgpackParser from "socket.io-msgpack-parser";
 const ANY_ORIGIN_WITH_CREDENTIALS = { origin: true, credentials: true };
 
 export function engineOptions() {
-  return withoutFalseCors(JSON.parse(process.env.OPTIONS ?? "{}", revivePattern));
+  return withoutFalseCors(givenOptions());
+}
+
+function givenOptions() {
+  return JSON.parse(process.env.OPTIONS ?? "{}", revivePattern);
 }
 
 // JSON has no regular expressions: {"$regex": "…"} stands for one.
@@ -30,7 +34,7 @@ export function serverOptions({ cors } = { cors: ANY_ORIGIN_WITH_CREDENTIALS }) 
   for (const [variable, option] of Object.entries(numbers)) {
     if (env[variable] !== undefined) options[option] = Number(env[variable]);
   }
-  return withoutFalseCors({ ...options, ...engineOptions() });
+  return withoutFalseCors({ ...options, ...givenOptions() });
 }
 
 function withoutFalseCors(options) {

@@ -1,4 +1,4 @@
-//! HttpCompression: gzip and deflate for the answers to polls.
+//! HttpCompression: gzip and deflate for the answers to polls; the choice of an encoding, and its making.
 
 use std::io::Write;
 
@@ -56,9 +56,10 @@ impl HttpCompression {
     }
 }
 
-/// A content coding that polls may be answered with.
+/// A content coding. Polls are answered with deflate and gzip, files with Brotli as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
+    Brotli,
     /// zlib's format (RFC 1950), as HTTP has it.
     Deflate,
     Gzip,
@@ -72,22 +73,28 @@ impl Encoding {
 
     fn name(self) -> &'static str {
         match self {
+            Encoding::Brotli => "br",
             Encoding::Deflate => "deflate",
             Encoding::Gzip => "gzip",
         }
     }
 }
 
-/// Compresses an answer. Needs zlib's few hundred KiB while it runs, and the result.
+/// Compresses an answer. Needs zlib's few hundred KiB while it runs (Brotli some MiB), and the result.
 pub(crate) fn compress(bytes: &[u8], encoding: Encoding, level: u32) -> Vec<u8> {
-    let level = Compression::new(level);
+    let zlib_level = Compression::new(level);
     let compressed = match encoding {
+        Encoding::Brotli => {
+            let mut encoder =
+                brotli::CompressorWriter::new(Vec::new(), BROTLI_BUFFER, level, BROTLI_WINDOW_BITS);
+            encoder.write_all(bytes).map(|()| encoder.into_inner())
+        }
         Encoding::Deflate => {
-            let mut encoder = ZlibEncoder::new(Vec::new(), level);
+            let mut encoder = ZlibEncoder::new(Vec::new(), zlib_level);
             encoder.write_all(bytes).and_then(|()| encoder.finish())
         }
         Encoding::Gzip => {
-            let mut encoder = GzBuilder::new().operating_system(GZIP_UNIX).write(Vec::new(), level);
+            let mut encoder = GzBuilder::new().operating_system(GZIP_UNIX).write(Vec::new(), zlib_level);
             encoder.write_all(bytes).and_then(|()| encoder.finish())
         }
     };
@@ -96,10 +103,18 @@ pub(crate) fn compress(bytes: &[u8], encoding: Encoding, level: u32) -> Vec<u8> 
 
 /// What Node's zlib writes into the header.
 const GZIP_UNIX: u8 = 3;
+const BROTLI_BUFFER: usize = 4096;
+/// 4 MiB, Node's default.
+const BROTLI_WINDOW_BITS: u32 = 22;
 
-/// Chooses by `Accept-Encoding` as Node's `accepts` package does, malformed ones included: the higher q-value, then
-/// a name before `*`, then the client's order, then gzip. Without the header nothing is compressed.
-pub(crate) fn negotiate(request: &HeaderMap) -> Option<Encoding> {
+/// Chooses for the answer to a poll.
+fn negotiate(request: &HeaderMap) -> Option<Encoding> {
+    choose(request, &[Encoding::Gzip, Encoding::Deflate])
+}
+
+/// Chooses among `offered` by `Accept-Encoding` as Node's `accepts` package does, malformed ones included: the higher
+/// q-value, then a name before `*`, then the client's order, then ours. Without the header nothing is compressed.
+pub(crate) fn choose(request: &HeaderMap, offered: &[Encoding]) -> Option<Encoding> {
     let accepted: Vec<Accepted<'_>> = request
         .get_all(ACCEPT_ENCODING)
         .iter()
@@ -107,14 +122,9 @@ pub(crate) fn negotiate(request: &HeaderMap) -> Option<Encoding> {
         .enumerate()
         .filter_map(|(position, entry)| Accepted::parse(entry, position))
         .collect();
-    let gzip = preference(&accepted, Encoding::Gzip);
-    let deflate = preference(&accepted, Encoding::Deflate);
-    match (gzip, deflate) {
-        (Some(gzip), Some(deflate)) if deflate.is_before(gzip) => Some(Encoding::Deflate),
-        (Some(_), _) => Some(Encoding::Gzip),
-        (None, Some(_)) => Some(Encoding::Deflate),
-        (None, None) => None,
-    }
+    let wanted = offered.iter().filter_map(|&encoding| Some((encoding, preference(&accepted, encoding)?)));
+    let best = wanted.reduce(|best, next| if next.1.is_before(best.1) { next } else { best });
+    best.map(|(encoding, _)| encoding)
 }
 
 /// An entry of `Accept-Encoding`.
@@ -228,7 +238,11 @@ mod tests {
 
     /// The `Content-Encoding` of the answer, empty if it has none.
     fn choose(value: &[u8]) -> String {
-        let encoding = negotiate(&headers(&[value]));
+        choose_of(&headers(&[value]), &[Encoding::Gzip, Encoding::Deflate])
+    }
+
+    fn choose_of(request: &HeaderMap, offered: &[Encoding]) -> String {
+        let encoding = super::choose(request, offered);
         encoding.map_or_else(String::new, |encoding| encoding.header_value().to_str().unwrap().to_owned())
     }
 
@@ -356,6 +370,34 @@ mod tests {
         }
     }
 
+    /// Each expected value is what socket.io 4.8.4 chose for its client's files.
+    #[test]
+    fn files_may_be_brotli() {
+        for (value, expected) in [
+            ("br", "br"),
+            ("BR", "br"),
+            ("gzip, deflate, br", "gzip"),
+            ("br, gzip", "br"),
+            ("deflate, br", "deflate"),
+            ("gzip;q=0.5, br;q=0.4", "gzip"),
+            ("*", "br"),
+            ("*, br;q=0", "gzip"),
+            ("*,br;q=0,gzip;q=0", "deflate"),
+            ("*;q=0.5, gzip;q=0.5", "gzip"),
+            ("gzip;q=0.4, *;q=0.5", "br"),
+            ("gzip, deflate;q=1, br;q=0.9", "gzip"),
+            ("identity;q=1, gzip;q=0.5", "gzip"),
+            ("zstd, br", "br"),
+            ("br;q=0, gzip;q=0", ""),
+            ("*;q=0", ""),
+            ("identity", ""),
+        ] {
+            let headers = headers(&[value.as_bytes()]);
+            let chosen = choose_of(&headers, &[Encoding::Brotli, Encoding::Gzip, Encoding::Deflate]);
+            assert_eq!(chosen, expected, "{value:?}");
+        }
+    }
+
     #[test]
     fn the_threshold_is_inclusive() {
         let request = headers(&[b"gzip"]);
@@ -396,6 +438,7 @@ mod tests {
     fn inflate(compressed: &[u8], encoding: Encoding) -> Vec<u8> {
         let mut bytes = Vec::new();
         match encoding {
+            Encoding::Brotli => brotli::Decompressor::new(compressed, 4096).read_to_end(&mut bytes).unwrap(),
             Encoding::Deflate => ZlibDecoder::new(compressed).read_to_end(&mut bytes).unwrap(),
             Encoding::Gzip => GzDecoder::new(compressed).read_to_end(&mut bytes).unwrap(),
         };
@@ -405,7 +448,7 @@ mod tests {
     #[test]
     fn a_long_answer_becomes_short() {
         let bytes = vec![b'a'; 1_000_000];
-        for encoding in [Encoding::Deflate, Encoding::Gzip] {
+        for encoding in [Encoding::Brotli, Encoding::Deflate, Encoding::Gzip] {
             let compressed = compress(&bytes, encoding, 6);
             assert!(compressed.len() < 2_000, "{}", compressed.len());
             assert_eq!(inflate(&compressed, encoding), bytes);

@@ -98,6 +98,7 @@ pub use service::PeerInfo;
 
 pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, TransportKind};
 pub(crate) use connection::random_id;
+pub(crate) use http_compression::{Encoding, choose, compress};
 pub(crate) use weak::WeakEngine;
 
 use crate::proto::EncodedMessage;
@@ -220,6 +221,21 @@ impl<H: EngineHandler> Engine<H> {
     /// The connection with this session id.
     pub fn connection(&self, id: &str) -> Option<Arc<Connection>> {
         self.shared.registry.get(id)
+    }
+
+    /// Whether new sessions are accepted: not when the engine is closed or drains.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.shared.registry.is_accepting()
+    }
+
+    /// Refuses new sessions with 503 from now on, lets the handler know by [`EngineHandler::poll`], which is to end
+    /// those that are there, and waits until they have ended, until `deadline` at the latest.
+    pub(crate) async fn drain(&self, deadline: tokio::time::Instant) {
+        for connection in self.shared.registry.drain() {
+            connection.wake();
+        }
+        // What is left at the deadline is the caller's to close.
+        let _ = tokio::time::timeout_at(deadline, self.shared.registry.drained()).await;
     }
 
     /// Closes all sessions at once (`forced close`), refuses new ones with 503 from now on, and returns when every task of the

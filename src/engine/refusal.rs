@@ -60,7 +60,7 @@ pub enum Refusal {
         /// What it said.
         message: Option<String>,
     },
-    /// The engine is closed: 503, code 3.
+    /// The engine is closed, or drains: 503, code 3.
     Closed,
     /// Code 5: the protocol revision is not supported.
     UnsupportedProtocol {
@@ -145,6 +145,10 @@ impl Refusal {
             _ => StatusCode::BAD_REQUEST,
         };
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if *self == Refusal::Closed {
+            // Behind a balancer of TCP connections, the client's next one may reach a node that is there.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 

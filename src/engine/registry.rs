@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub(crate) struct Registry {
     task_runs: AtomicU64,
     /// Changes only under the lock of `connections`, so that no session is registered behind the close.
     closed: watch::Sender<bool>,
+    /// Nobody registers any more, but those who are there go on; changes under the same lock.
+    draining: AtomicBool,
 }
 
 /// Why a connection was not registered.
@@ -25,7 +27,7 @@ pub(crate) struct Registry {
 pub(crate) enum NotRegistered {
     /// Another connection has this id.
     Taken,
-    /// The engine is closed.
+    /// The engine is closed, or drains.
     Closed,
 }
 
@@ -36,12 +38,13 @@ impl Registry {
             tasks: watch::Sender::new(0),
             task_runs: AtomicU64::new(0),
             closed: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn insert(&self, connection: &Arc<Connection>) -> Result<(), NotRegistered> {
         let mut connections = self.connections.write();
-        if self.is_closed() {
+        if !self.is_accepting() {
             return Err(NotRegistered::Closed);
         }
         match connections.entry(connection.id().clone()) {
@@ -86,6 +89,18 @@ impl Registry {
         let connections = self.connections.write();
         self.closed.send_replace(true);
         connections.values().cloned().collect()
+    }
+
+    /// Lets nobody register any more. Gives the connections that are there.
+    pub(crate) fn drain(&self) -> Vec<Arc<Connection>> {
+        let connections = self.connections.write();
+        self.draining.store(true, Ordering::SeqCst);
+        connections.values().cloned().collect()
+    }
+
+    /// Whether a connection could register.
+    pub(crate) fn is_accepting(&self) -> bool {
+        !self.draining.load(Ordering::SeqCst) && !self.is_closed()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

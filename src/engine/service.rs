@@ -43,14 +43,12 @@ impl<H: EngineHandler> Engine<H> {
         B::Data: Send,
     {
         let peer = self.shared.proxies.resolve(request.headers(), peer);
-        // As on Node, whose upgrade listener is only there when WebSocket is.
-        let is_upgrade =
-            self.shared.config.allows(TransportKind::WebSocket) && upgrade::is_requested(&request);
+        let is_upgrade = self.is_upgrade(&request);
         let on_upgrade = is_upgrade.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let head = RequestHead::new(Request::from_parts(parts, ()), peer, is_upgrade);
 
-        let mut headers = match self.cors(&head) {
+        let mut headers = match self.cors(head.method(), head.headers()) {
             Preflight { status: Some(status), headers } => {
                 self.drain_body(body);
                 return with_headers(polling::status(status), headers);
@@ -87,11 +85,29 @@ impl<H: EngineHandler> Engine<H> {
     }
 
     /// What CORS says: headers for the answer, or all of it.
-    fn cors(&self, head: &RequestHead) -> Preflight {
+    fn cors(&self, method: &Method, request: &HeaderMap) -> Preflight {
         match &self.shared.config.cors {
             None => Preflight { headers: HeaderMap::new(), status: None },
-            Some(cors) if *head.method() == Method::OPTIONS => cors.preflight(head.headers()),
-            Some(cors) => Preflight { headers: cors.actual(head.headers()), status: None },
+            Some(cors) if *method == Method::OPTIONS => cors.preflight(request),
+            Some(cors) => Preflight { headers: cors.actual(request), status: None },
+        }
+    }
+
+    /// Whether a request asks for a WebSocket. As on Node, whose upgrade listener is only there when WebSocket is.
+    pub(crate) fn is_upgrade<B>(&self, request: &Request<B>) -> bool {
+        self.shared.config.allows(TransportKind::WebSocket) && upgrade::is_requested(request)
+    }
+
+    /// Adds what CORS says to an answer that is not the engine's; a preflight is answered here.
+    pub(crate) async fn with_cors(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        answer: impl Future<Output = Response<ResponseBody>>,
+    ) -> Response<ResponseBody> {
+        match self.cors(method, request) {
+            Preflight { status: Some(status), headers } => with_headers(polling::status(status), headers),
+            Preflight { status: None, headers } => with_headers(answer.await, headers),
         }
     }
 
@@ -195,7 +211,9 @@ impl<H: EngineHandler> Engine<H> {
             Ok(connection) => connection,
             Err(refusal) => return self.refuse(&refusal, head).to_upgrade_response(),
         };
-        if self.shared.registry.is_closed() {
+        // While the engine drains, a session may still be upgraded.
+        let registry = &self.shared.registry;
+        if registry.is_closed() || connection.is_none() && !registry.is_accepting() {
             return self.refuse(&Refusal::Closed, head).to_upgrade_response();
         }
         let accepted = upgrade::accept(head.request(), self.shared.config.per_message_deflate.as_ref());

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::connect_error::ConnectError;
 use super::disconnect::DisconnectReason;
+use super::drain::Departure;
 use super::event::Event;
 use super::handler::Middleware;
 use super::handshake::Handshake;
@@ -38,6 +39,8 @@ pub struct Client {
     parked: Parked,
     /// Until the first namespace is joined; not armed again, as on Node.
     connect_timeout: Option<Pin<Box<Sleep>>>,
+    /// When the server drains.
+    departure: Departure,
     /// Reading is paused because too many handlers wait.
     paused: bool,
 }
@@ -85,6 +88,7 @@ impl Client {
             peer: Peer::new(Arc::clone(connection), shared),
             joining: Vec::new(),
             parked: Parked::default(),
+            departure: Departure::default(),
             paused: false,
         };
         if legacy::is_legacy(connection) {
@@ -128,7 +132,25 @@ impl Client {
             tracing::debug!("no namespace was joined in time");
             self.close();
         }
+        self.poll_departure(cx);
         self.peer.start_departed();
+    }
+
+    /// Leaves when the server drains and it is this connection's turn: once no acknowledgement is awaited, or at the
+    /// deadline. The client is told nothing but the end of the connection, after which it connects anew by itself.
+    fn poll_departure(&mut self, cx: &mut Context<'_>) {
+        let shared = self.peer.shared();
+        let Some(drain) = shared.drain.get() else { return };
+        let is_busy = || !self.parked.packets.is_empty() || self.peer.awaits_acks();
+        if matches!(self.peer.route(""), Route::Closed)
+            || self.departure.poll(drain, is_busy, cx).is_pending()
+        {
+            return;
+        }
+        self.start_parked();
+        self.peer.depart_all(DisconnectReason::ServerShuttingDown, false);
+        self.peer.connection().close();
+        self.drop_joining();
     }
 
     /// Whether there is room for another packet. The end of a handler makes room, by [`Client::poll`].

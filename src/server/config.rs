@@ -1,7 +1,9 @@
 //! ServerConfig: the options of Socket.IO, and those of the engine below.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::client_bundle::ClientBundle;
 use crate::engine::{ConfigError, EngineConfig};
 use crate::proto::socketio::DecoderLimits;
 
@@ -15,6 +17,7 @@ pub(crate) struct ServerConfig {
     pub(crate) max_namespaces_per_connection: usize,
     pub(crate) max_waiting_handlers: usize,
     pub(crate) max_parked_bytes: usize,
+    pub(crate) client_bundle: Option<Arc<ClientBundle>>,
 }
 
 impl Default for ServerConfig {
@@ -27,6 +30,7 @@ impl Default for ServerConfig {
             max_namespaces_per_connection: DEFAULT_MAX_NAMESPACES,
             max_waiting_handlers: DEFAULT_MAX_WAITING_HANDLERS,
             max_parked_bytes: DEFAULT_MAX_PARKED_BYTES,
+            client_bundle: None,
         }
     }
 }

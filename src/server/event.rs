@@ -65,6 +65,8 @@ pub struct Event {
 struct PendingAnswer {
     id: u64,
     sent: Sent,
+    /// The peer counts it as one that is owed.
+    counts: AtomicBool,
 }
 
 /// "only the first call sends"
@@ -103,11 +105,18 @@ impl Event {
         let sent = || shared.clone().map_or_else(|| Sent::Alone(AtomicBool::new(false)), Sent::Shared);
         for list in lists.iter().flatten() {
             for handler in &*list.handlers {
+                if packet.id.is_some() {
+                    socket.peer().count_unanswered();
+                }
                 handler.start(Event {
                     socket: socket.clone(),
                     name: Arc::clone(&list.name),
                     payload: payload.clone(),
-                    ack: packet.id.map(|id| PendingAnswer { id, sent: sent() }),
+                    ack: packet.id.map(|id| PendingAnswer {
+                        id,
+                        sent: sent(),
+                        counts: AtomicBool::new(true),
+                    }),
                 });
             }
         }
@@ -166,7 +175,15 @@ impl Event {
         if ack.sent.claim() {
             self.socket.peer().send(Arc::new(packet.message));
         }
+        self.settle();
         Ok(())
+    }
+
+    /// Nothing more is owed to the client by whoever has this event.
+    fn settle(&self) {
+        if self.ack.as_ref().is_some_and(|ack| ack.counts.swap(false, Ordering::SeqCst)) {
+            self.socket.peer().forget_unanswered();
+        }
     }
 
     /// Gives the application's state, set by [`ServerBuilder::state`](super::ServerBuilder::state).
@@ -179,5 +196,11 @@ impl Event {
 
     pub(crate) fn shared_name(&self) -> &Arc<str> {
         &self.name
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.settle();
     }
 }

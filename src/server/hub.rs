@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytestring::ByteString;
 use super::client::Client;
 use super::config::ServerConfig;
 use super::data::TypeMap;
+use super::drain::Drain;
 use super::namespace::Namespace;
 use super::stats::{Counters, warn_limited};
 use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
@@ -34,11 +35,14 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) state: TypeMap,
     closing: AtomicBool,
+    /// Set once, when the connections are to leave.
+    pub(crate) drain: OnceLock<Drain>,
 }
 
 impl Shared {
     pub(crate) fn new(config: ServerConfig, state: TypeMap) -> Shared {
-        Shared { config, counters: Counters::default(), state, closing: AtomicBool::new(false) }
+        let (closing, drain) = (AtomicBool::new(false), OnceLock::new());
+        Shared { config, counters: Counters::default(), state, closing, drain }
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -17,10 +17,12 @@
 mod ack;
 mod broadcast;
 mod client;
+mod client_bundle;
 mod config;
 mod connect_error;
 mod data;
 mod disconnect;
+mod drain;
 mod event;
 mod handler;
 mod handshake;
@@ -35,6 +37,7 @@ mod stats;
 mod tests;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -44,6 +47,7 @@ use serde::Serialize;
 pub use ack::{AckError, AckFuture};
 pub use broadcast::BroadcastOperator;
 pub use client::Client;
+pub(crate) use client_bundle::{ClientBundle, ClientFile};
 pub use connect_error::ConnectError;
 pub use data::{Data, DataError, Extensions};
 pub use disconnect::DisconnectReason;
@@ -64,6 +68,7 @@ pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
 
 use config::ServerConfig;
 use data::TypeMap;
+use drain::Drain;
 use hub::{RefusalObserver, Shared};
 
 use crate::engine::{
@@ -179,6 +184,78 @@ impl Server {
         Stats { task_runs: self.engine().task_runs(), ..self.hub().shared().counters.snapshot() }
     }
 
+    /// Whether clients can connect: not when the server drains or is closed. For the health check of a load balancer.
+    ///
+    /// # Example: a health check under axum
+    /// ```
+    /// use axum::http::StatusCode;
+    /// use axum::routing::get;
+    ///
+    /// let io = ferrio::Server::new();
+    /// let health = {
+    ///     let io = io.clone();
+    ///     async move || if io.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    /// };
+    /// let app: axum::Router =
+    ///     axum::Router::new().route("/health", get(health)).route_service("/socket.io/", io.service());
+    /// ```
+    pub fn is_ready(&self) -> bool {
+        self.engine.is_accepting()
+    }
+
+    /// Lets the clients go to other nodes, and then closes the server ([`Server::close`]): for a deployment, or one node
+    /// less. It returns when the last client has gone, at the deadline at the latest. The first call sets the deadline.
+    ///
+    /// From its start new sessions are answered 503, and [`Server::is_ready`] says no; HTTP is answered on, health checks
+    /// too. Sessions that are there go on, namespaces may be joined, until it is their turn: each at a random moment of
+    /// the first four fifths of the time, so that the other nodes are not asked for all at once. Who waits for an
+    /// acknowledgement at its turn, on either side, stays until it is there, or until the deadline: an event whose
+    /// handler has neither answered nor ended counts, too.
+    ///
+    /// For a client it is as if the connection had been lost (`transport close`): it connects anew by itself. Here its
+    /// sockets leave with `server shutting down`, after which a session can be recovered.
+    ///
+    /// How long? Rather more than the interval of the load balancer's health checks, less than the time after which the
+    /// process is killed. Without any time it is [`Server::close`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting, not the draining; the server is then not closed.
+    ///
+    /// # Example: alone
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let io = ferrio::Server::new();
+    /// let listening = io.listen("127.0.0.1:3000").await?;
+    /// listening
+    ///     .run_until(async {
+    ///         let _ = tokio::signal::ctrl_c().await;
+    ///         io.drain(Duration::from_secs(20)).await;
+    ///     })
+    ///     .await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Example: under axum, drain first, then stop to accept
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn run(app: axum::Router, io: ferrio::Server) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         let _ = tokio::signal::ctrl_c().await;
+    ///         io.drain(Duration::from_secs(20)).await;
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub async fn drain(&self, deadline: Duration) {
+        let drain = self.hub().shared().drain.get_or_init(|| Drain::begin(deadline));
+        self.engine.drain(drain.deadline()).await;
+        self.close().await;
+    }
+
     /// Disconnects all sockets (`server shutting down`), closes all connections, and waits until their tasks have ended,
     /// for five seconds at the most. The server cannot be used any more: whoever connects is answered 503.
     ///
@@ -221,6 +298,11 @@ impl Server {
         self.engine.handler()
     }
 
+    /// The client's files, if they are to be served.
+    pub(crate) fn client_bundle(&self) -> Option<&Arc<ClientBundle>> {
+        self.hub().shared().config.client_bundle.as_ref()
+    }
+
     /// The engine below, for those who serve it.
     pub(crate) fn engine(&self) -> &Engine<Hub> {
         &self.engine
@@ -255,6 +337,7 @@ pub struct ServerBuilder {
     config: ServerConfig,
     state: TypeMap,
     on_refusal: Option<Box<RefusalObserver>>,
+    client_directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -544,12 +627,36 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves the client for browsers from this directory, below the path: `<script src="/socket.io/socket.io.js">`,
+    /// Node's `serveClient`. Default: nothing is served. The directory is npm's `socket.io/client-dist` (or
+    /// `socket.io-client/dist`); of its eight files, `socket.io.js`, `.min.js`, `.esm.min.js`, `.msgpack.min.js` and
+    /// their maps, those that are there are read when the server is built, and kept in memory. They are sent as Node
+    /// sends them, with the version as `ETag`, and compressed (Brotli, gzip, deflate) for those who accept it: once
+    /// each, when first asked for.
+    ///
+    /// A route of axum has to match the files, too: `"/socket.io/"` does not, `"/socket.io/{file}"` does.
+    ///
+    /// # Example: in front of a whole router
+    /// ```no_run
+    /// let io = ferrio::Server::builder().serve_client("node_modules/socket.io/client-dist").build()?;
+    /// let app: axum::Router = axum::Router::new().layer(io.layer());
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn serve_client(mut self, directory: impl Into<PathBuf>) -> ServerBuilder {
+        self.client_directory = Some(directory.into());
+        self
+    }
+
     /// Makes the server.
     ///
     /// # Errors
     /// The first option whose value makes no sense, with what is accepted.
     pub fn build(mut self) -> Result<Server, ConfigError> {
         self.config.validate()?;
+        if let Some(directory) = &self.client_directory {
+            let bundle = ClientBundle::read(directory, &self.config.engine.path)?;
+            self.config.client_bundle = Some(Arc::new(bundle));
+        }
         let engine_config = self.config.engine.clone();
         self.state.insert(OwnServer::default());
         let hub = Arc::new(Hub::new(Shared::new(self.config, self.state), self.on_refusal));

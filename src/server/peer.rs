@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     state: Mutex<State>,
     /// Handlers that are tasks now.
     waiting: AtomicUsize,
+    /// Events that the client wants acknowledged, and that handlers still have.
+    unanswered: AtomicUsize,
     /// The send queue overflowed.
     slow: AtomicBool,
     /// The connection's task.
@@ -67,6 +69,7 @@ impl Peer {
             shared,
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
             task: AtomicWaker::new(),
         })
@@ -213,6 +216,21 @@ impl Peer {
     pub(crate) fn count_waiting_handler(self: &Arc<Self>) -> WaitingHandler {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         WaitingHandler(Arc::clone(self))
+    }
+
+    /// Counts an event that the client wants acknowledged, until [`Peer::forget_unanswered`].
+    pub(crate) fn count_unanswered(&self) {
+        self.unanswered.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn forget_unanswered(&self) {
+        self.unanswered.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether this side owes the client an acknowledgement, or the client this side.
+    pub(crate) fn awaits_acks(&self) -> bool {
+        self.unanswered.load(Ordering::SeqCst) > 0
+            || self.state.lock().joined.iter().any(|joined| joined.socket.awaits_acks())
     }
 
     /// Whether there are few enough waiting handlers to read on.

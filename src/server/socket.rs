@@ -402,6 +402,11 @@ impl Socket {
         let _ = sender.send(data);
     }
 
+    /// Whether somebody waits for an acknowledgement.
+    pub(crate) fn awaits_acks(&self) -> bool {
+        self.read_extras(|extras| !extras.acks.is_empty()).unwrap_or(false)
+    }
+
     pub(crate) fn forget_ack(&self, id: u64) {
         let _dropped_unlocked = self.read_extras(|extras| extras.acks.remove(&id));
     }

@@ -3,6 +3,7 @@
 mod acks;
 mod connecting;
 mod disconnecting;
+mod drain;
 mod events;
 mod messaging;
 
