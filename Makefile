@@ -45,7 +45,7 @@ browser: dashboard ## the dashboard in Chromium, with a real job
 	cargo build --profile quick --features job-monitor --bin job-monitor --example scrape
 	cd dashboard && npm test
 
-bench: ## encode, decode, broadcast, connections: counters and ratios
+bench: ## counters and ratios against Node: encode, decode, broadcast, echo, polling, connections, abandoned sessions
 	cargo bench
 
 fuzz: ## each fuzz target for SECONDS_PER_TARGET (default 60) on the stable toolchain
