@@ -16,7 +16,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 
 use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
-use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket, Value};
+use ferrio::{ConnectError, Event, HandlerError, MsgpackParser, Namespace, Server, Socket, Value};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::net::TcpListener;
@@ -214,7 +214,7 @@ fn serve_captures(io: &Server) {
 fn refuse_unsupported() -> Result<(), String> {
     let unsupported: [(&str, &[&str]); 7] = [
         ("EIO3", &["0", "1"]),
-        ("PARSER", &["default"]),
+        ("PARSER", &["default", "msgpack"]),
         ("ADAPTER", &["none"]),
         ("RECOVERY", &["0"]),
         ("SPECIFIC_RESPONSE", &["0"]),
@@ -255,6 +255,9 @@ fn build() -> Result<Server, String> {
         .state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
     if let Some(timeout) = connect_timeout {
         builder = builder.connect_timeout(timeout);
+    }
+    if contract::variable("PARSER").as_deref() == Some("msgpack") {
+        builder = builder.parser(MsgpackParser);
     }
     let io = builder.build().map_err(|error| error.to_string())?;
     for (namespace, message, data) in hooks.refuse {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::socket::{EmitError, Socket};
-use crate::proto::socketio::{ArgsError, EncodedPacket, Packet, Payload, RawArgs, Value};
+use crate::proto::socketio::{ArgsError, Packet, Payload, RawArgs, Value};
 
 /// An event that a client sent: its name, its arguments, and the way to acknowledge it.
 ///
@@ -108,7 +108,7 @@ impl Event {
     /// If `args` cannot be serialized.
     pub fn ack<T: Serialize + ?Sized>(self, args: &T) -> Result<(), EmitError> {
         let Some(ack) = &self.ack else { return Ok(()) };
-        let packet = EncodedPacket::ack(self.socket.home().name(), ack.id, args)?;
+        let packet = self.socket.home().encode_ack(ack.id, args)?;
         if ack.sent.as_ref().is_some_and(|sent| sent.swap(true, Ordering::SeqCst)) {
             return Ok(());
         }
