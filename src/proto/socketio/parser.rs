@@ -101,7 +101,7 @@ pub trait PacketDecoder: fmt::Debug + Send {
     /// Takes the next message; `None` if more have to come before the packet is whole.
     ///
     /// # Errors
-    /// If the message belongs to no packet. The connection is closed then (`parse error`), as on Node, and the decoder is
+    /// If the message belongs to no packet. The connection is closed then, as on Node, and the decoder is
     /// not used again.
     fn decode(&mut self, message: Message) -> Result<Option<Packet>, ParserError>;
 }

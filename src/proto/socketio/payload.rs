@@ -111,10 +111,15 @@ impl Payload {
 
     /// Adds the attachments. `None` if a placeholder refers to none of them, or if they are, each counted as often as it
     /// is referred to, more than `max_bytes`.
-    pub fn with_attachments(mut self, attachments: Vec<Bytes>, max_bytes: usize) -> Option<Payload> {
+    pub fn with_attachments(self, attachments: Vec<Bytes>, max_bytes: usize) -> Option<Payload> {
         tree::check_placeholders(&self.readable().json, &attachments, max_bytes)?;
+        Some(self.attach(attachments))
+    }
+
+    /// Adds the attachments to a text whose placeholders refer to them for certain.
+    pub(super) fn attach(mut self, attachments: Vec<Bytes>) -> Payload {
         self.attachments = attachments;
-        Some(self)
+        self
     }
 
     /// The JSON text.

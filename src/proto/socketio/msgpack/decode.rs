@@ -32,7 +32,7 @@ pub(super) fn packet(message: &Bytes, max_bytes: usize) -> Result<Packet, Msgpac
     if !reader.rest.is_empty() {
         return Err(MsgpackError::TrailingBytes(reader.rest.len()));
     }
-    fields.packet(max_bytes)
+    fields.packet()
 }
 
 /// What a packet was found to have.
@@ -45,7 +45,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn packet(self, max_bytes: usize) -> Result<Packet, MsgpackError> {
+    fn packet(self) -> Result<Packet, MsgpackError> {
         let number = self.kind.as_ref().and_then(Head::number);
         let kind = number.and_then(Number::as_u64).and_then(|number| u8::try_from(number).ok());
         let kind = kind.and_then(PacketKind::from_number).ok_or(MsgpackError::InvalidPacketType)?;
@@ -57,7 +57,7 @@ impl Fields<'_> {
         let data = match self.data {
             None | Some(Data { kind: DataKind::Undefined, .. }) if kind.needs_no_data() => None,
             None => return Err(MsgpackError::InvalidPayload),
-            Some(data) => Some(data.payload(kind, max_bytes)?),
+            Some(data) => Some(data.payload(kind)?),
         };
         let id = match self.id {
             None | Some(Head::Undefined) => None,
@@ -86,6 +86,8 @@ struct Data {
     kind: DataKind,
     json: String,
     attachments: Vec<Bytes>,
+    /// Whether an object looks like a placeholder that we did not write.
+    has_placeholder: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -98,7 +100,7 @@ enum DataKind {
 }
 
 impl Data {
-    fn payload(self, kind: PacketKind, max_bytes: usize) -> Result<Payload, MsgpackError> {
+    fn payload(self, kind: PacketKind) -> Result<Payload, MsgpackError> {
         let json = ByteString::from(self.json);
         let payload = match (kind, self.kind) {
             (PacketKind::Event, DataKind::Array) => Payload::event_of_any_name(json),
@@ -108,10 +110,10 @@ impl Data {
             _ => None,
         };
         let payload = payload.ok_or(MsgpackError::InvalidPayload)?;
-        if self.attachments.is_empty() {
-            return Ok(payload);
+        if self.has_placeholder && !self.attachments.is_empty() {
+            return Err(MsgpackError::IllegalPlaceholder);
         }
-        payload.with_attachments(self.attachments, max_bytes).ok_or(MsgpackError::IllegalPlaceholder)
+        Ok(payload.attach(self.attachments))
     }
 }
 
@@ -281,12 +283,18 @@ impl<'a> Reader<'a> {
             Head::Undefined => DataKind::Undefined,
             _ => DataKind::Other,
         };
-        let mut writer =
-            Writer { reader: self, json: Vec::new(), attachments: Vec::new(), attached: 0, max_bytes };
+        let mut writer = Writer {
+            reader: self,
+            json: Vec::new(),
+            attachments: Vec::new(),
+            attached: 0,
+            has_placeholder: false,
+            max_bytes,
+        };
         writer.value(head, MAX_DEPTH)?;
-        let Writer { json, attachments, .. } = writer;
+        let Writer { json, attachments, has_placeholder, .. } = writer;
         let json = String::from_utf8(json).expect("only texts are written");
-        Ok(Data { kind, json, attachments })
+        Ok(Data { kind, json, attachments, has_placeholder })
     }
 }
 
@@ -297,6 +305,7 @@ struct Writer<'r, 'a> {
     attachments: Vec<Bytes>,
     /// What it takes to keep the attachments.
     attached: usize,
+    has_placeholder: bool,
     max_bytes: usize,
 }
 
@@ -348,6 +357,7 @@ impl Writer<'_, '_> {
             if matches!(value, Head::Undefined) {
                 continue;
             }
+            self.has_placeholder |= key == "_placeholder" && matches!(value, Head::Bool(true));
             if !std::mem::take(&mut first) {
                 self.json.push(b',');
             }
@@ -378,7 +388,7 @@ impl Writer<'_, '_> {
 pub(super) enum MsgpackError {
     /// The acknowledgement id of an event is no whole number below 2⁶⁴.
     IdOutOfRange,
-    /// An object that looks like a placeholder refers to no binary value, or several to more bytes than may be.
+    /// An object looks like what stands for a binary value, and there are some.
     IllegalPlaceholder,
     /// A key that has no text.
     InvalidKey,

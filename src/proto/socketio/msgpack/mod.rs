@@ -28,13 +28,13 @@ use crate::proto::engineio::Message;
 ///
 /// Handlers read and `emit` takes the same values as with the default parser. So a value of MessagePack that JSON does not
 /// have is read as JSON would have it: `undefined` as null (as no key in an object), `NaN` and the infinities as null, a
-/// date as its ISO text, an `ArrayBuffer` as bytes, another extension as its type and its bytes. An object
-/// `{"_placeholder": true, "num": …}` stands for bytes in a packet that has some.
+/// date as its ISO text, an `ArrayBuffer` as bytes, another extension as its type and its bytes.
 ///
 /// What is Node's way with this parser:
 /// - Text is refused, and so are packets of other types than 0 to 4, without a namespace, or with other data than packets
 ///   of their type have. Unlike Node it refuses an event whose id is no whole number from 0 to 2⁶⁴, values nested deeper
-///   than 127, and keys that are arrays, maps or extensions.
+///   than 127, keys that are arrays, maps or extensions, and binary values beside an object with `_placeholder: true`,
+///   which is how they are written in JSON.
 /// - A client may send events with reserved names; they go to handlers of these names, and to no others.
 /// - Whole numbers from 2⁶⁴ on lose what does not fit into 64 bits (`1e300` arrives as 0), because the encoder of the
 ///   clients does it, too; other numbers arrive as they were.
