@@ -40,3 +40,8 @@ fn session() {
 fn socketio_decoder() {
     run("socketio_decoder", fuzzing::socketio_decoder);
 }
+
+#[test]
+fn socketio_msgpack() {
+    run("socketio_msgpack", fuzzing::socketio_msgpack);
+}

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use bytestring::ByteString;
 use ferrio::proto::encoded::{EncodedMessage, Part};
+use ferrio::proto::engineio::Message;
 use ferrio::proto::socketio::{
-    Args, DecodeError, Decoder, DecoderLimits, EventName, Packet, PacketKind, Payload, RESERVED_EVENTS, Value,
+    Args, DecodeError, Decoder, DecoderLimits, EventName, MsgpackParser, Packet, PacketKind, Parser,
+    ParserError, Payload, RESERVED_EVENTS, Value,
 };
 
 /// Reads the rows of one codec from a file of vectors; `FERRIO_VECTORS` replaces the folder.
@@ -391,4 +393,70 @@ fn vectors_of_protocol_4_are_encoded_byte_for_byte() {
 #[test]
 fn vectors_of_protocol_4_that_must_fail_fail_with_the_message_of_node() {
     check_failures("sio4");
+}
+
+fn msgpack_encoded(packet: &Packet) -> Vec<Wire> {
+    let wire = |message: Message| match message {
+        Message::Text(text) => Wire::Text(text.to_string()),
+        Message::Binary(data) => Wire::Binary(data),
+    };
+    MsgpackParser.encode(packet).unwrap().into_iter().map(wire).collect()
+}
+
+fn msgpack_decoded(messages: &[Wire]) -> Result<Packet, ParserError> {
+    let mut decoder = MsgpackParser.decoder(&DecoderLimits::default());
+    let [message] = messages else { panic!("a packet is one message: {messages:?}") };
+    let packet = decoder.decode(match message {
+        Wire::Text(text) => Message::Text(text.as_str().into()),
+        Wire::Binary(data) => Message::Binary(data.clone()),
+    })?;
+    Ok(packet.expect("a packet is one message"))
+}
+
+#[test]
+fn vectors_of_messagepack_are_encoded_byte_for_byte() {
+    let (mut passed, mut not_held) = (0, Vec::new());
+    for row in rows("sio-msgpack.json", "sio-msgpack") {
+        let name = row["name"].as_str().unwrap();
+        // Only clients have options.
+        if row["dir"].as_str() == Some("decode") || name.contains("options key") {
+            continue;
+        }
+        let (Some(packet), Some(expected)) = (described_packet(&row["packet"]), wire(&row["encoded"])) else {
+            not_held.push(name.to_owned());
+            continue;
+        };
+        assert_eq!(msgpack_encoded(&packet), expected, "{name}");
+        passed += 1;
+    }
+    assert_eq!(not_held, ["undefined arg"]);
+    assert!(passed > 10);
+}
+
+#[test]
+fn vectors_of_messagepack_are_decoded() {
+    for row in rows("sio-msgpack.json", "sio-msgpack") {
+        let name = row["name"].as_str().unwrap();
+        let expected = row.get("decoded").unwrap_or(&row["packet"]);
+        let decoded = msgpack_decoded(&wire(&row["encoded"]).unwrap());
+        if id(expected).is_none() {
+            assert_eq!(decoded.unwrap_err().to_string(), DecodeError::IdOutOfRange.to_string(), "{name}");
+        } else {
+            assert_read(&decoded.unwrap(), expected, name);
+        }
+    }
+}
+
+#[test]
+fn vectors_of_messagepack_that_must_fail_fail() {
+    let rows = rows("decode-failures.json", "sio-msgpack");
+    assert!(!rows.is_empty());
+    for row in &rows {
+        let name = row["name"].as_str().unwrap();
+        let error = msgpack_decoded(&wire(&row["input"]).unwrap()).expect_err(name).to_string();
+        // Node reads text as bytes, and behind the end of a message.
+        if !matches!(name, "text input" | "malformed truncated") {
+            assert_eq!(error, row["message"].as_str().unwrap(), "{name}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 
 use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
-use ferrio::{ConnectError, Event, HandlerError, Namespace, Server, Socket, Value};
+use ferrio::{ConnectError, Event, HandlerError, MsgpackParser, Namespace, Server, Socket, Value};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::net::TcpListener;
@@ -219,7 +219,7 @@ fn serve_captures(io: &Server) {
 fn refuse_unsupported() -> Result<(), String> {
     let unsupported: [(&str, &[&str]); 7] = [
         ("EIO3", &["0", "1"]),
-        ("PARSER", &["default"]),
+        ("PARSER", &["default", "msgpack"]),
         ("ADAPTER", &["none"]),
         ("RECOVERY", &["0"]),
         ("SPECIFIC_RESPONSE", &["0"]),
@@ -264,6 +264,9 @@ fn build() -> Result<Server, String> {
     }
     if let Some(directory) = contract::variable("CLIENT_DIST").filter(|_| serves_client) {
         builder = builder.serve_client(directory);
+    }
+    if contract::variable("PARSER").as_deref() == Some("msgpack") {
+        builder = builder.parser(MsgpackParser);
     }
     let io = builder.build().map_err(|error| error.to_string())?;
     for (namespace, message, data) in hooks.refuse {

@@ -101,6 +101,23 @@ impl EncodedMessage {
         }
     }
 
+    /// Makes one from several messages, which stay together.
+    pub fn messages(messages: &[Message]) -> EncodedMessage {
+        if let [message] = messages {
+            return EncodedMessage::message(message);
+        }
+        let mut frames = Vec::new();
+        for message in messages {
+            match message {
+                Message::Text(text) => {
+                    frame::push_frame(&mut frames, Opcode::Text, format!("4{text}").as_bytes());
+                }
+                Message::Binary(data) => frame::push_frame(&mut frames, Opcode::Binary, data),
+            }
+        }
+        EncodedMessage::from_frames(frames.into(), messages.len())
+    }
+
     /// Makes one from the data of a binary message packet.
     pub fn binary(data: &[u8]) -> EncodedMessage {
         let mut ws4 = Vec::with_capacity(frame::header_len(data.len()) + data.len());
@@ -456,6 +473,15 @@ mod tests {
         assert_eq!(message.ws4(), &b"\x81\x06452-[]\x82\x01\x01\x82\x00"[..]);
         assert_eq!((message.packets(), message.compress()), (3, false));
         assert_eq!(polling(&message, "6"), "6\u{1e}452-[]\u{1e}bAQ==\u{1e}b");
+    }
+
+    #[test]
+    fn several_messages_stay_together_in_their_order() {
+        let messages = [Message::Binary(Bytes::from_static(&[1])), Message::Text("a".into())];
+        let message = EncodedMessage::messages(&messages);
+        assert_eq!(message.ws4(), &b"\x82\x01\x01\x81\x024a"[..]);
+        assert_eq!((message.packets(), polling(&message, "6").as_str()), (2, "6\u{1e}bAQ==\u{1e}4a"));
+        assert_eq!(EncodedMessage::messages(&messages[1..]).ws4(), EncodedMessage::text("4a").ws4());
     }
 
     #[test]

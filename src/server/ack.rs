@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::socket::{EmitError, Socket};
-use crate::proto::socketio::{ArgsError, EncodedPacket, Payload};
+use crate::proto::socketio::{ArgsError, Payload};
 
 /// Resolves to the client's acknowledgement of an event; made by [`Socket::emit_with_ack`].
 ///
@@ -76,8 +76,7 @@ struct Pending {
 impl Pending {
     fn emit<T: Serialize + ?Sized>(socket: &Socket, event: &str, args: &T) -> Result<Pending, AckError> {
         let id = socket.home().next_ack_id();
-        let packet =
-            EncodedPacket::event(socket.home().name(), Some(id), event, args).map_err(AckError::Emit)?;
+        let packet = socket.home().encode_event(Some(id), event, args).map_err(AckError::Emit)?;
         let answer = socket.expect_ack(id).ok_or(AckError::Disconnected)?;
         socket.peer().send(Arc::new(packet.message));
         Ok(Pending { socket: socket.clone(), id, answer })

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::namespace::Namespace;
 use super::rooms::{IntoRooms, Room};
 use super::socket::{EmitError, Socket};
-use crate::proto::socketio::EncodedPacket;
 
 /// Some sockets of a namespace, chosen by rooms. Each call gives another operator and leaves this one as it is.
 ///
@@ -75,7 +74,7 @@ impl BroadcastOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = EncodedPacket::event(self.namespace.name(), None, event, args)?;
+        let packet = self.namespace.encode_event(None, event, args)?;
         self.namespace.deliver(&Arc::new(packet.message), &self.target);
         Ok(())
     }

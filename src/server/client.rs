@@ -24,7 +24,7 @@ use super::peer::{Peer, Route};
 use super::socket::Socket;
 use super::stats::warn_limited;
 use crate::engine::{CloseReason, Connection, Message, TransportKind};
-use crate::proto::socketio::{DecodeError, Decoder, Packet, PacketKind};
+use crate::proto::socketio::{AnyDecoder, Packet, PacketKind, ParserError};
 
 /// What the connection's task keeps for Socket.IO.
 ///
@@ -32,7 +32,7 @@ use crate::proto::socketio::{DecodeError, Decoder, Packet, PacketKind};
 /// body work, unless a middleware has to wait.
 pub struct Client {
     peer: Arc<Peer>,
-    decoder: Decoder,
+    decoder: AnyDecoder,
     /// Sockets whose middlewares wait.
     joining: Vec<Joining>,
     /// Packets that wait because too many handlers do.
@@ -83,7 +83,7 @@ impl Client {
         let shared = Arc::clone(hub.shared());
         shared.counters.connections.increment();
         let mut client = Client {
-            decoder: Decoder::new(shared.config.decoder()),
+            decoder: shared.config.codec.decoder(shared.config.decoder()),
             connect_timeout: Some(Box::pin(tokio::time::sleep(shared.config.connect_timeout()))),
             peer: Peer::new(Arc::clone(connection), shared),
             joining: Vec::new(),
@@ -99,11 +99,7 @@ impl Client {
     }
 
     pub(crate) fn handle_message(&mut self, hub: &Hub, message: Message, cx: &mut Context<'_>) {
-        let decoded = match message {
-            Message::Text(text) => self.decoder.text(text),
-            Message::Binary(data) => self.decoder.binary(data),
-        };
-        match decoded {
+        match self.decoder.decode(message) {
             Ok(Some(packet)) if legacy::is_legacy(self.peer.connection()) => {
                 self.receive(hub, legacy::normalize(packet), cx);
             }
@@ -295,7 +291,9 @@ impl Client {
     }
 
     fn send(&self, packet: &Packet) {
-        self.peer.send(Arc::new(packet.encode()));
+        if let Some(message) = self.peer.shared().encode(packet) {
+            self.peer.send(message);
+        }
     }
 
     /// The packet is whole, but came at the wrong time.
@@ -305,7 +303,7 @@ impl Client {
         self.close();
     }
 
-    fn handle_undecodable(&mut self, error: &DecodeError) {
+    fn handle_undecodable(&mut self, error: &ParserError) {
         if matches!(self.peer.route(""), Route::Closed) {
             return;
         }

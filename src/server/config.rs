@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::client_bundle::ClientBundle;
 use crate::engine::{ConfigError, EngineConfig};
-use crate::proto::socketio::DecoderLimits;
+use crate::proto::socketio::{Codec, DecoderLimits};
 
 /// What a server was built with; set through [`Server::builder`](super::Server::builder).
 #[derive(Clone, Debug)]
 pub(crate) struct ServerConfig {
     pub(crate) engine: EngineConfig,
+    pub(crate) codec: Codec,
     /// From the open connection to the first joined namespace at the latest.
     pub(crate) connect_timeout: Duration,
     pub(crate) max_attachments: usize,
@@ -25,6 +26,7 @@ impl Default for ServerConfig {
         let engine = EngineConfig { path: "/socket.io".to_owned(), ..EngineConfig::default() };
         ServerConfig {
             engine,
+            codec: Codec::default(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             max_attachments: DecoderLimits::default().max_attachments,
             max_namespaces_per_connection: DEFAULT_MAX_NAMESPACES,
@@ -62,8 +64,9 @@ impl ServerConfig {
     }
 
     pub(crate) fn decoder(&self) -> DecoderLimits {
-        // As many messages of the largest size as one packet may have: its text and its attachments.
-        let messages = self.max_attachments.saturating_add(1);
+        // As many messages of the largest size as one packet may have: its text and its attachments. Not fewer than with
+        // the default, for parsers to which attachments are no messages.
+        let messages = self.max_attachments.max(DecoderLimits::default().max_attachments).saturating_add(1);
         DecoderLimits {
             max_attachments: self.max_attachments,
             max_pending_bytes: self.engine.max_http_buffer_size.saturating_mul(messages),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Server;
 use super::socket::{EmitError, Socket};
-use crate::proto::socketio::{ArgsError, EncodedPacket, Packet, Payload, RawArgs, Value};
+use crate::proto::socketio::{ArgsError, Packet, Payload, RawArgs, Value};
 
 /// An event that a client sent: its name, its arguments, and the way to acknowledge it.
 ///
@@ -171,7 +171,7 @@ impl Event {
     /// If `args` cannot be serialized.
     pub fn ack<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
         let Some(ack) = &self.ack else { return Ok(()) };
-        let packet = EncodedPacket::ack(self.socket.home().name(), ack.id, args)?;
+        let packet = self.socket.home().encode_ack(ack.id, args)?;
         if ack.sent.claim() {
             self.socket.peer().send(Arc::new(packet.message));
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,14 @@ pub struct Handshake {
 impl Handshake {
     pub(crate) fn new(connection: Arc<Connection>, auth: Option<&Payload>, issued: SystemTime) -> Handshake {
         // A copy: the payload is a part of a message, whose buffer would stay as long as the socket.
-        let auth = auth.and_then(|auth| Payload::object_from_json(ByteString::from(auth.json().to_string())));
+        let auth = auth.and_then(|auth| {
+            let copy = Payload::object_from_json(ByteString::from(auth.json().to_string()))?;
+            if auth.attachments().is_empty() {
+                return Some(copy);
+            }
+            let attachments = auth.attachments().iter().map(|data| Bytes::copy_from_slice(data)).collect();
+            copy.with_attachments(attachments, usize::MAX)
+        });
         Handshake { connection, auth, issued }
     }
 

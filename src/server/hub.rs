@@ -16,6 +16,8 @@ use super::drain::Drain;
 use super::namespace::Namespace;
 use super::stats::{Counters, warn_limited};
 use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
+use crate::proto::EncodedMessage;
+use crate::proto::socketio::Packet;
 use crate::sync::RwLock;
 
 /// Serves the connections of an engine: the part of a [`Server`](super::Server) that the engine holds.
@@ -45,6 +47,18 @@ impl Shared {
         Shared { config, counters: Counters::default(), state, closing, drain }
     }
 
+    /// Encodes what the server has to say by itself; `None` if the parser has no form for it.
+    pub(crate) fn encode(&self, packet: &Packet) -> Option<Arc<EncodedMessage>> {
+        match self.config.codec.packet(packet) {
+            Ok(message) => Some(Arc::new(message)),
+            Err(error) => {
+                let reason = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(kind = ?packet.kind, reason, "a packet is not sent: {error}");
+                None
+            }
+        }
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
@@ -70,9 +84,8 @@ impl Hub {
         if let Some(namespace) = self.namespace(&name) {
             return namespace;
         }
-        let mut namespaces = self.namespaces.write();
-        let new = || Namespace::new(name.clone(), Arc::clone(&self.shared));
-        namespaces.entry(name.clone()).or_insert_with(new).clone()
+        let new = Namespace::new(name.clone(), Arc::clone(&self.shared)); // unlocked: the parser may be user code
+        self.namespaces.write().entry(name).or_insert(new).clone()
     }
 
     /// Lets no socket in any more, and takes out those that are in.

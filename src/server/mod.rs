@@ -64,12 +64,16 @@ pub use crate::engine::{
     ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, ForwardedHeader, HttpCompression,
     MaxWindowBits, OriginMatcher, PerMessageDeflate, SameSite, TransportKind,
 };
-pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
+pub use crate::proto::socketio::{
+    Args, ArgsError, MsgpackParser, PacketDecoder, Parser, ParserError, RawArgs, Value,
+};
 
 use config::ServerConfig;
 use data::TypeMap;
 use drain::Drain;
 use hub::{RefusalObserver, Shared};
+
+use crate::proto::socketio::Codec;
 
 use crate::engine::{
     Engine, EngineConfig, Forbidden, HeadersHook, Hook, HookError, Next, Refusal, RequestHead, WeakEngine,
@@ -573,7 +577,21 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many attachments a packet may have. Default: 10, as on Node; 0 refuses all.
+    /// Sets the form of packets: Node's `parser`. Default: Socket.IO's own, which all clients speak unless they are told
+    /// otherwise; with another one, only clients that were made with the same can connect.
+    ///
+    /// # Example: clients with `parser: require("socket.io-msgpack-parser")`
+    /// ```
+    /// let io = ferrio::Server::builder().parser(ferrio::MsgpackParser).build()?;
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn parser(mut self, parser: impl Parser) -> ServerBuilder {
+        self.config.codec = Codec::new(parser);
+        self
+    }
+
+    /// Sets how many attachments a packet may have. Default: 10, as on Node; 0 refuses all. With [`MsgpackParser`] binary
+    /// values are no attachments and are not counted, as on Node.
     pub fn max_attachments(mut self, attachments: usize) -> ServerBuilder {
         self.config.max_attachments = attachments;
         self

@@ -18,6 +18,7 @@ use super::hub::Shared;
 use super::rooms::{IntoRooms, Rooms};
 use super::socket::{EmitError, Socket};
 use crate::proto::EncodedMessage;
+use crate::proto::socketio::{EncodedPacket, Packet, PacketKind};
 use crate::sync::RwLock;
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
@@ -47,6 +48,8 @@ struct Inner {
     shared: Arc<Shared>,
     rooms: RwLock<Rooms<Socket>>,
     handlers: RwLock<Handlers>,
+    /// The DISCONNECT of a socket that is taken out; the same for all.
+    farewell: Option<Arc<EncodedMessage>>,
     /// "counter per namespace from 0, shared by single-socket emits and broadcasts with ack"
     next_ack: AtomicU64,
 }
@@ -67,6 +70,7 @@ impl Namespace {
             events: EventHandlers::default(),
         };
         let inner = Inner {
+            farewell: shared.encode(&Packet::new(PacketKind::Disconnect, name.clone())),
             name,
             shared,
             rooms: RwLock::default(),
@@ -200,6 +204,29 @@ impl Namespace {
 
     pub(crate) fn rooms(&self) -> &RwLock<Rooms<Socket>> {
         &self.inner.rooms
+    }
+
+    pub(crate) fn farewell(&self) -> Option<Arc<EncodedMessage>> {
+        self.inner.farewell.clone()
+    }
+
+    /// Encodes an event of this namespace with the server's parser.
+    pub(crate) fn encode_event<T: Serialize + ?Sized>(
+        &self,
+        id: Option<u64>,
+        event: &str,
+        args: &T,
+    ) -> Result<EncodedPacket, EmitError> {
+        self.shared().config.codec.event(self.name(), id, event, args)
+    }
+
+    /// Encodes an acknowledgement with the server's parser.
+    pub(crate) fn encode_ack<T: Serialize + ?Sized>(
+        &self,
+        id: u64,
+        args: &T,
+    ) -> Result<EncodedPacket, EmitError> {
+        self.shared().config.codec.ack(self.name(), id, args)
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {

@@ -130,7 +130,7 @@ impl Peer {
         rooms.enter(socket.id(), || socket.clone());
         rooms.join(socket.id(), Room::from(socket.id()));
         rooms.activate(socket.id());
-        self.send(welcome);
+        welcome.into_iter().for_each(|welcome| self.send(welcome));
         drop(rooms);
         state.unroute(socket);
         state.joined.push(Joined { socket: socket.clone(), routed: true });
@@ -176,13 +176,13 @@ impl Peer {
     fn remove(&self, state: &mut State, index: usize, reason: DisconnectReason, farewell: bool) -> Socket {
         let socket = state.joined.remove(index).socket;
         state.unroute(&socket);
-        let message = farewell.then(|| Packet::new(PacketKind::Disconnect, socket.home().name()).encode());
+        let message = farewell.then(|| socket.home().farewell()).flatten();
         {
             // The DISCONNECT is the last that comes of the namespace.
             let mut rooms = socket.home().rooms().write();
             socket.set_disconnected();
             rooms.remove(socket.id());
-            message.into_iter().for_each(|message| self.send(Arc::new(message)));
+            message.into_iter().for_each(|message| self.send(message));
         }
         self.counters().sockets.decrement();
         state.departed.push((socket.clone(), reason));
@@ -279,15 +279,15 @@ impl Drop for WaitingHandler {
 }
 
 /// The answer to a CONNECT: `40{"sid":"…"}`, or `40` alone for a client that knows its id.
-fn welcome(socket: &Socket) -> Arc<EncodedMessage> {
+fn welcome(socket: &Socket) -> Option<Arc<EncodedMessage>> {
     #[derive(serde::Serialize)]
     struct Welcome<'a> {
         sid: &'a str,
     }
     let packet = Packet::new(PacketKind::Connect, socket.home().name());
     if legacy::is_legacy(socket.conn()) {
-        return Arc::new(packet.encode());
+        return socket.peer().shared().encode(&packet);
     }
     let data = Payload::value(&Welcome { sid: socket.id().as_str() }).expect("a text has a JSON form");
-    Arc::new(packet.with_data(data).encode())
+    socket.peer().shared().encode(&packet.with_data(data))
 }

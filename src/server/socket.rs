@@ -28,7 +28,7 @@ use super::namespace::Namespace;
 use super::peer::Peer;
 use super::rooms::{IntoRooms, Room};
 use crate::engine::{Connection, random_id};
-use crate::proto::socketio::{EncodedPacket, Map, Payload};
+use crate::proto::socketio::{Map, Payload};
 use crate::sync::Mutex;
 
 pub use crate::proto::socketio::EncodeError as EmitError;
@@ -211,7 +211,7 @@ impl Socket {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = EncodedPacket::event(self.home().name(), None, event, args)?;
+        let packet = self.home().encode_event(None, event, args)?;
         self.peer().send(Arc::new(packet.message));
         Ok(())
     }

@@ -3,7 +3,9 @@
 mod engineio;
 mod session;
 mod socketio;
+mod socketio_msgpack;
 
 pub use self::engineio::{engineio_packet, engineio_payload, engineio_payload_v3};
 pub use self::session::session;
 pub use self::socketio::socketio_decoder;
+pub use self::socketio_msgpack::socketio_msgpack;

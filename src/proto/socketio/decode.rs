@@ -217,14 +217,7 @@ impl Reader {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let payload = match kind {
-            PacketKind::Connect => Payload::object_from_json(self.rest),
-            PacketKind::Disconnect => None,
-            PacketKind::Event => Payload::event_from_json(self.rest),
-            PacketKind::Ack => Payload::ack_from_json(self.rest),
-            PacketKind::ConnectError => Payload::object_or_string_from_json(self.rest),
-        };
-        payload.map(Some).ok_or(DecodeError::InvalidPayload)
+        Payload::from_json(kind, self.rest).map(Some).ok_or(DecodeError::InvalidPayload)
     }
 
     fn skip(&mut self, bytes: usize) {

@@ -30,8 +30,16 @@ impl Packet {
 pub struct EncodedPacket {
     /// The finished message.
     pub message: EncodedMessage,
-    layout: Layout,
-    json_len: usize,
+    data: PacketData,
+}
+
+/// Where the data of an encoded packet is.
+#[derive(Debug)]
+enum PacketData {
+    /// The last bytes of the message's text, and its attachments.
+    InMessage { layout: Layout, json_len: usize },
+    /// Beside the message, which has another form.
+    Apart(Payload),
 }
 
 impl EncodedPacket {
@@ -64,15 +72,24 @@ impl EncodedPacket {
         })
     }
 
+    /// One that a parser has encoded.
+    pub(super) fn of_parser(message: EncodedMessage, data: Payload) -> EncodedPacket {
+        EncodedPacket { message, data: PacketData::Apart(data) }
+    }
+
     /// The data of the packet, for those who need it beside the message (other nodes, the recovery log). It shares the
-    /// bytes of the message.
+    /// bytes of the message, where that is in the default form.
     pub fn payload(&self) -> Payload {
+        let (layout, json_len) = match &self.data {
+            PacketData::InMessage { layout, json_len } => (*layout, *json_len),
+            PacketData::Apart(payload) => return payload.clone(),
+        };
         let mut parts = self.message.parts();
         let text = match parts.next() {
             Some(crate::proto::encoded::Part::Text(text)) => text,
             _ => unreachable!("a packet begins with a text frame"),
         };
-        let json = self.message.ws4().slice_ref(&text[text.len() - self.json_len..]);
+        let json = self.message.ws4().slice_ref(&text[text.len() - json_len..]);
         let json = ByteString::try_from(json).expect("serializers write UTF-8");
         let attachments: Vec<Bytes> = parts
             .map(|part| match part {
@@ -81,7 +98,7 @@ impl EncodedPacket {
                 }
             })
             .collect();
-        Payload::from_parts(json, self.layout, attachments)
+        Payload::from_parts(json, layout, attachments)
     }
 
     fn write(
@@ -97,7 +114,7 @@ impl EncodedPacket {
         let json_len = text.buffer().len() - json_start;
         let prefix = Prefix::new(kind, attachments.len());
         let message = text.finish(prefix.as_bytes(), attachments.iter());
-        Ok(EncodedPacket { message, layout, json_len })
+        Ok(EncodedPacket { message, data: PacketData::InMessage { layout, json_len } })
     }
 }
 

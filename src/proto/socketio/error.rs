@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use super::parser::ParserError;
+
 /// Says why a value cannot be sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EncodeError {
+    /// The server's parser has no form for the packet.
+    Parser(ParserError),
     /// The event has a name that Socket.IO keeps for itself.
     ReservedEvent {
         /// The name.
@@ -18,6 +22,7 @@ pub enum EncodeError {
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EncodeError::Parser(_) => f.write_str("the parser cannot encode the packet"),
             EncodeError::ReservedEvent { name } => {
                 write!(f, "\"{name}\" is a reserved event name, choose another one")
             }
@@ -29,6 +34,7 @@ impl fmt::Display for EncodeError {
 impl std::error::Error for EncodeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            EncodeError::Parser(error) => Some(error),
             EncodeError::ReservedEvent { .. } => None,
             EncodeError::Value(error) => Some(error),
         }

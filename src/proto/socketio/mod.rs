@@ -21,6 +21,7 @@
 //! | find the arguments in the text | `layout.rs` |
 //! | write arguments | [`Payload::event`] (`arguments.rs`: what is an argument; `attachment.rs`: JSON and byte leaves) |
 //! | make messages of packets | [`Packet::encode`], [`EncodedPacket`] (`encode.rs`) |
+//! | write and read packets in another form | [`Parser`] (`parser.rs`), [`MsgpackParser`] (`msgpack/`) |
 //!
 //! JSON text is checked once when it arrives (`json.rs`) and stays text until somebody reads it.
 
@@ -34,8 +35,10 @@ mod javascript;
 mod json;
 mod layout;
 mod map;
+mod msgpack;
 mod number;
 mod packet;
+mod parser;
 mod payload;
 mod raw;
 mod read;
@@ -48,8 +51,11 @@ pub use self::error::{ArgsError, EncodeError, JsonError};
 pub use self::event_name::{EventName, RESERVED_EVENTS};
 pub use self::javascript::normalize;
 pub use self::map::Map;
+pub use self::msgpack::MsgpackParser;
 pub use self::number::Number;
 pub use self::packet::{Packet, PacketKind};
+pub(crate) use self::parser::{AnyDecoder, Codec};
+pub use self::parser::{PacketDecoder, Parser, ParserError};
 pub use self::payload::Payload;
 pub use self::raw::RawArgs;
 pub use self::value::{Args, Value};

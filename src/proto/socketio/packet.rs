@@ -19,6 +19,31 @@ pub enum PacketKind {
     ConnectError,
 }
 
+impl PacketKind {
+    /// Gives the number of the type, 0 to 4; with attachments the default parser writes 5 and 6.
+    pub fn number(self) -> u8 {
+        match self {
+            PacketKind::Connect => 0,
+            PacketKind::Disconnect => 1,
+            PacketKind::Event => 2,
+            PacketKind::Ack => 3,
+            PacketKind::ConnectError => 4,
+        }
+    }
+
+    /// Gives the kind with this number, 0 to 4.
+    pub fn from_number(number: u8) -> Option<PacketKind> {
+        Some(match number {
+            0 => PacketKind::Connect,
+            1 => PacketKind::Disconnect,
+            2 => PacketKind::Event,
+            3 => PacketKind::Ack,
+            4 => PacketKind::ConnectError,
+            _ => return None,
+        })
+    }
+}
+
 /// A whole Socket.IO packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {

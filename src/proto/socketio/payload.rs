@@ -11,8 +11,10 @@ use super::error::{ArgsError, EncodeError};
 use super::event_name::{EventName, is_reserved, string_text};
 use super::javascript;
 use super::layout::{Expected, Layout, RawArguments, Shape, Text};
+use super::packet::PacketKind;
 use super::raw::RawArgs;
 use super::read::ArgumentsReader;
+use super::tree::{self, Tree};
 use super::value::{Args, Value};
 
 /// The data of a packet: JSON text, in which a binary value stands as `{"_placeholder":true,"num":i}`, and the
@@ -89,12 +91,35 @@ impl Payload {
         Payload::received(json, Expected::ObjectOrString)
     }
 
+    /// Takes the data of a packet of this kind as it was received. `None` if it is not what packets of this kind have.
+    pub fn from_json(kind: PacketKind, json: ByteString) -> Option<Payload> {
+        match kind {
+            PacketKind::Connect => Payload::object_from_json(json),
+            PacketKind::Disconnect => None,
+            PacketKind::Event => Payload::event_from_json(json),
+            PacketKind::Ack => Payload::ack_from_json(json),
+            PacketKind::ConnectError => Payload::object_or_string_from_json(json),
+        }
+    }
+
+    /// Takes the data of an event from a form of packets that knows no reserved names, and lets a name be anything; where
+    /// it is neither string nor number, the event has none.
+    pub(super) fn event_of_any_name(json: ByteString) -> Option<Payload> {
+        let named = matches!(json.as_bytes().get(1), Some(b'"' | b'-' | b'0'..=b'9'));
+        Payload::received(json, if named { Expected::AnyEvent } else { Expected::List })
+    }
+
     /// Adds the attachments. `None` if a placeholder refers to none of them, or if they are, each counted as often as it
     /// is referred to, more than `max_bytes`.
-    pub(super) fn with_attachments(mut self, attachments: Vec<Bytes>, max_bytes: usize) -> Option<Payload> {
-        super::tree::check_placeholders(&self.readable().json, &attachments, max_bytes)?;
+    pub fn with_attachments(self, attachments: Vec<Bytes>, max_bytes: usize) -> Option<Payload> {
+        tree::check_placeholders(&self.readable().json, &attachments, max_bytes)?;
+        Some(self.attach(attachments))
+    }
+
+    /// Adds the attachments to a text whose placeholders refer to them for certain.
+    pub(super) fn attach(mut self, attachments: Vec<Bytes>) -> Payload {
         self.attachments = attachments;
-        Some(self)
+        self
     }
 
     /// The JSON text.
@@ -169,6 +194,11 @@ impl Payload {
         layout.arg_count += 1;
         let json = String::from_utf8(out).expect("serializers write UTF-8").into();
         Ok(Payload::from_parts(json, layout, self.attachments.clone()))
+    }
+
+    /// All data with its attachments in their places.
+    pub(super) fn tree(&self) -> serde_json::Result<Tree<'_>> {
+        Tree::parse(&self.readable().json, &self.attachments)
     }
 
     /// The text of each argument, as it was received.

@@ -75,6 +75,18 @@ impl<'a> Tree<'a> {
 pub(super) struct Object<'a>(IndexMap<Cow<'a, str>, Tree<'a>, RandomState>);
 
 impl<'a> Object<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Tree<'a>> {
+        self.0.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Tree<'a>)> {
+        self.0.iter().map(|(key, value)| (&**key, value))
+    }
+
     /// "_placeholder" must be exactly true; other keys than "num" do not matter then.
     fn is_placeholder(&self) -> bool {
         matches!(self.0.get("_placeholder"), Some(Tree::Bool(true)))

@@ -6,6 +6,7 @@ mod disconnecting;
 mod drain;
 mod events;
 mod messaging;
+mod parsers;
 
 use std::sync::Arc;
 use std::time::Duration;
