@@ -1,13 +1,18 @@
 //! Namespace: its sockets, its middlewares, its handlers.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytestring::ByteString;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use super::broadcast::{BroadcastOperator, Target};
+use super::broadcast_ack::{BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
@@ -15,9 +20,11 @@ use super::handler::{
     MiddlewareOutput, RegisteredHandlers, warn_of_special_name,
 };
 use super::hub::Shared;
-use super::rooms::{IntoRooms, Rooms};
-use super::socket::{EmitError, Socket};
+use super::remote_socket::{FetchError, RemoteSocket};
+use super::rooms::{IntoRooms, Room, Rooms};
+use super::socket::{EmitError, Socket, SocketId};
 use crate::proto::EncodedMessage;
+use crate::proto::socketio::Payload;
 use crate::sync::RwLock;
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
@@ -49,6 +56,7 @@ struct Inner {
     handlers: RwLock<Handlers>,
     /// "counter per namespace from 0, shared by single-socket emits and broadcasts with ack"
     next_ack: AtomicU64,
+    pending_broadcasts: PendingBroadcasts,
 }
 
 struct Handlers {
@@ -72,6 +80,7 @@ impl Namespace {
             rooms: RwLock::default(),
             handlers: RwLock::new(handlers),
             next_ack: AtomicU64::new(0),
+            pending_broadcasts: PendingBroadcasts::default(),
         };
         Namespace { inner: Arc::new(inner) }
     }
@@ -179,6 +188,59 @@ impl Namespace {
         self.everybody().except(rooms)
     }
 
+    /// Addresses all sockets that are connected to this process; see [`BroadcastOperator::local`].
+    pub fn local(&self) -> BroadcastOperator {
+        self.everybody().local()
+    }
+
+    /// Addresses all sockets, with events that may be lost; see [`BroadcastOperator::volatile`].
+    pub fn volatile(&self) -> BroadcastOperator {
+        self.everybody().volatile()
+    }
+
+    /// Addresses all sockets, with events that may be compressed or not; see [`BroadcastOperator::compress`].
+    pub fn compress(&self, compress: bool) -> BroadcastOperator {
+        self.everybody().compress(compress)
+    }
+
+    /// Addresses all sockets, with acknowledgements that must come in time; see [`BroadcastOperator::timeout`].
+    pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
+        self.everybody().timeout(timeout)
+    }
+
+    /// Emits an event to all sockets of the namespace and waits for their acknowledgements; see
+    /// [`BroadcastOperator::emit_with_ack`].
+    pub fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        self.everybody().emit_with_ack(event, args)
+    }
+
+    /// Lets all sockets join a room or several; see [`BroadcastOperator::sockets_join`].
+    pub fn sockets_join(&self, rooms: impl IntoRooms) {
+        self.everybody().sockets_join(rooms);
+    }
+
+    /// Lets all sockets leave a room or several; see [`BroadcastOperator::sockets_leave`].
+    pub fn sockets_leave(&self, rooms: impl IntoRooms) {
+        self.everybody().sockets_leave(rooms);
+    }
+
+    /// Takes all sockets out of the namespace; see [`BroadcastOperator::disconnect_sockets`].
+    pub fn disconnect_sockets(&self, close: bool) {
+        self.everybody().disconnect_sockets(close);
+    }
+
+    /// Gives handles of all sockets, those of other servers too; see [`BroadcastOperator::fetch_sockets`].
+    ///
+    /// # Errors
+    /// If another server does not answer in time.
+    pub async fn fetch_sockets(&self) -> Result<Vec<RemoteSocket>, FetchError> {
+        self.everybody().fetch_sockets().await
+    }
+
     /// Gives the sockets that are connected now, in no particular order; those of a room:
     /// [`BroadcastOperator::sockets`].
     pub fn sockets(&self) -> Vec<Socket> {
@@ -207,9 +269,51 @@ impl Namespace {
     }
 
     /// Gives a message to the sockets of this process that are meant.
-    pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target) {
+    pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target, volatile: bool) {
+        send(&self.inner.rooms.read(), message, target, volatile);
+    }
+
+    /// The same; gives the answers of those who are meant.
+    pub(crate) fn deliver_for_acks(
+        &self,
+        id: u64,
+        message: &Arc<EncodedMessage>,
+        target: &Target,
+        volatile: bool,
+    ) -> mpsc::UnboundedReceiver<Payload> {
         let rooms = self.inner.rooms.read();
-        rooms.select(&target.rooms, &target.except, |socket| socket.peer().send(Arc::clone(message)));
+        let mut meant = HashSet::new();
+        rooms.select(&target.rooms, &target.except, |socket| {
+            meant.insert(socket.clone());
+        });
+        // Before the first can answer.
+        let answers = self.inner.pending_broadcasts.expect(id, meant);
+        send(&rooms, message, target, volatile);
+        answers
+    }
+
+    pub(crate) fn pending_broadcasts(&self) -> &PendingBroadcasts {
+        &self.inner.pending_broadcasts
+    }
+
+    /// Puts the sockets that are meant into rooms.
+    pub(crate) fn join_selected(&self, target: &Target, joined: &[Room]) {
+        let mut rooms = self.inner.rooms.write();
+        for id in selected_ids(&rooms, target) {
+            for room in joined {
+                rooms.join(&id, room.clone());
+            }
+        }
+    }
+
+    /// Takes the sockets that are meant out of rooms.
+    pub(crate) fn leave_selected(&self, target: &Target, left: &[Room]) {
+        let mut rooms = self.inner.rooms.write();
+        for id in selected_ids(&rooms, target) {
+            for room in left {
+                rooms.leave(&id, room.as_str());
+            }
+        }
     }
 
     /// The sockets of this process that are meant.
@@ -249,6 +353,22 @@ impl fmt::Debug for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("name", &self.inner.name).finish_non_exhaustive()
     }
+}
+
+fn selected_ids(rooms: &Rooms<Socket>, target: &Target) -> Vec<SocketId> {
+    let mut ids = Vec::new();
+    rooms.select(&target.rooms, &target.except, |socket| ids.push(socket.id().clone()));
+    ids
+}
+
+fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, target: &Target, volatile: bool) {
+    rooms.select(&target.rooms, &target.except, |socket| {
+        if volatile {
+            socket.conn().send_volatile(Arc::clone(message));
+        } else {
+            socket.peer().send(Arc::clone(message));
+        }
+    });
 }
 
 /// Lists of handlers change rarely and are read for every packet: a reader takes one reference.

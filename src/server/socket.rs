@@ -396,7 +396,9 @@ impl Socket {
     }
 
     pub(crate) fn resolve_ack(&self, id: u64, data: Option<Payload>) {
-        let Some(sender) = self.read_extras(|extras| extras.acks.remove(&id)).flatten() else { return };
+        let Some(sender) = self.read_extras(|extras| extras.acks.remove(&id)).flatten() else {
+            return self.home().pending_broadcasts().resolve(id, self, data);
+        };
         let data = data.unwrap_or_else(|| Payload::ack(&()).expect("no arguments have a JSON form"));
         // Whoever waited may have stopped waiting.
         let _ = sender.send(data);
@@ -406,8 +408,9 @@ impl Socket {
         let _dropped_unlocked = self.read_extras(|extras| extras.acks.remove(&id));
     }
 
-    /// The socket has left: no acknowledgement comes any more.
+    /// The socket has left: no acknowledgement comes any more. Called outside all locks.
     pub(crate) fn forget_acks(&self) {
+        self.home().pending_broadcasts().forget_socket(self);
         let _dropped_unlocked = self.read_extras(|extras| std::mem::take(&mut extras.acks));
     }
 }
