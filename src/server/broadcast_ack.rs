@@ -136,6 +136,11 @@ impl Answers {
         Answers { failed: Some(error), waiting: None }
     }
 
+    /// Nobody was asked.
+    pub(crate) fn none() -> Answers {
+        Answers { failed: None, waiting: None }
+    }
+
     /// `None`: all have answered. An error that is no answer is the last thing that comes.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Payload, AckError>>> {
         if let Some(error) = self.failed.take() {

@@ -30,7 +30,9 @@ mod legacy;
 mod namespace;
 mod peer;
 mod remote_socket;
+mod room_event;
 mod rooms;
+mod server_side;
 mod socket;
 mod stats;
 #[cfg(test)]
@@ -57,7 +59,9 @@ pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
 pub use namespace::Namespace;
 pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
+pub use room_event::RoomEvent;
 pub use rooms::{IntoRooms, Room};
+pub use server_side::ServerSideEvent;
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
 
@@ -65,7 +69,7 @@ pub use crate::engine::{
     ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, ForwardedHeader, HttpCompression,
     MaxWindowBits, OriginMatcher, PerMessageDeflate, SameSite, TransportKind,
 };
-pub use crate::proto::socketio::{Args, ArgsError, RawArgs, Value};
+pub use crate::proto::socketio::{Args, ArgsError, Map, RawArgs, Value};
 
 use config::ServerConfig;
 use data::TypeMap;
@@ -229,6 +233,33 @@ impl Server {
     /// If another server does not answer in time.
     pub async fn fetch_sockets(&self) -> Result<Vec<RemoteSocket>, FetchError> {
         self.main.fetch_sockets().await
+    }
+
+    /// Emits an event to the other servers of the cluster, in the main namespace; see [`Namespace::server_side_emit`].
+    ///
+    /// # Errors
+    /// If the event's name is reserved, or if `args` cannot be serialized.
+    pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
+        self.main.server_side_emit(event, args)
+    }
+
+    /// Emits an event to the other servers of the cluster and waits for their answers; see
+    /// [`Namespace::server_side_emit_with_ack`].
+    pub fn server_side_emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        self.main.server_side_emit_with_ack(event, args)
+    }
+
+    /// Adds a handler of what other servers emit in the main namespace; see [`Namespace::on_server_side`].
+    pub fn on_server_side<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(ServerSideEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.main.on_server_side(event, handler);
     }
 
     /// Gives the number of connections, Node's `io.engine.clientsCount`. One that has joined no namespace counts, too.

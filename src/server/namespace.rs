@@ -1,6 +1,7 @@
 //! Namespace: its sockets, its middlewares, its handlers.
 
-use std::collections::HashSet;
+use std::any::type_name;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,16 +13,18 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::broadcast::{BroadcastOperator, Target};
-use super::broadcast_ack::{BroadcastAcks, PendingBroadcasts};
+use super::broadcast_ack::{Answers, BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
     ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
-    MiddlewareOutput, RegisteredHandlers, warn_of_special_name,
+    MiddlewareOutput, RegisteredHandlers, ServerSideHandler, warn_of_special_name,
 };
 use super::hub::Shared;
 use super::remote_socket::{FetchError, RemoteSocket};
+use super::room_event::{RoomEvent, RoomObservers};
 use super::rooms::{IntoRooms, Room, Rooms};
+use super::server_side::{ServerSideEvent, check_server_side};
 use super::socket::{EmitError, Socket, SocketId};
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::Payload;
@@ -57,10 +60,12 @@ struct Inner {
     /// "counter per namespace from 0, shared by single-socket emits and broadcasts with ack"
     next_ack: AtomicU64,
     pending_broadcasts: PendingBroadcasts,
+    room_observers: RoomObservers,
 }
 
 struct Handlers {
     middlewares: Arc<[Middleware]>,
+    server_side: HashMap<Arc<str>, Arc<[ServerSideHandler]>>,
     connect: Arc<[ConnectHandler]>,
     disconnect: Arc<[DisconnectHandler]>,
     events: EventHandlers,
@@ -70,6 +75,7 @@ impl Namespace {
     pub(crate) fn new(name: ByteString, shared: Arc<Shared>) -> Namespace {
         let handlers = Handlers {
             middlewares: Arc::default(),
+            server_side: HashMap::new(),
             connect: Arc::default(),
             disconnect: Arc::default(),
             events: EventHandlers::default(),
@@ -81,6 +87,7 @@ impl Namespace {
             handlers: RwLock::new(handlers),
             next_ack: AtomicU64::new(0),
             pending_broadcasts: PendingBroadcasts::default(),
+            room_observers: RoomObservers::default(),
         };
         Namespace { inner: Arc::new(inner) }
     }
@@ -241,6 +248,94 @@ impl Namespace {
         self.everybody().fetch_sockets().await
     }
 
+    /// Gives the rooms of this server somebody is in, each socket's own included, in no particular order: the keys of
+    /// Node's `adapter.rooms`.
+    pub fn rooms_in_use(&self) -> Vec<Room> {
+        self.inner.rooms.read().names().cloned().collect()
+    }
+
+    /// Adds an observer of what happens to the rooms of this server: made before the first socket joins, deleted after the
+    /// last one left. A socket that disconnects leaves its own room first, then the others in the order in which it
+    /// joined them.
+    ///
+    /// It is told in the order of the changes, by whoever made one of them: usually before `join` returns, but if another
+    /// thread is telling just then, that one tells this too, soon. It may do with rooms what it likes, and must not
+    /// block. A panic is caught, logged and counted as that of a handler.
+    ///
+    /// # Example: work that is only done while somebody watches
+    /// ```
+    /// use ferrio::{RoomEvent, Server};
+    ///
+    /// let io = Server::new();
+    /// io.of("/").on_room_event(|event| match event {
+    ///     RoomEvent::Created { room } if room.as_str().starts_with("job:") => println!("begin with {room}"),
+    ///     RoomEvent::Deleted { room } if room.as_str().starts_with("job:") => println!("end with {room}"),
+    ///     _ => {}
+    /// });
+    /// ```
+    pub fn on_room_event(&self, observe: impl Fn(&RoomEvent) + Send + Sync + 'static) {
+        self.inner.room_observers.add(&self.inner.rooms, observe);
+    }
+
+    /// Emits an event to the other servers of the cluster: Node's `serverSideEmit`. They hear it in
+    /// [`Namespace::on_server_side`]; this server does not, and no client does. A server that stands alone emits to
+    /// nobody.
+    ///
+    /// # Errors
+    /// If the event's name is reserved (`connect`, `connection`, `new_namespace`), or if `args` cannot be serialized.
+    pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
+        check_server_side(event, args).map(drop)
+    }
+
+    /// Emits an event to the other servers of the cluster and waits for an answer of each; the result is as that of
+    /// [`BroadcastOperator::emit_with_ack`]. A server that stands alone has no answer to wait for: there are none, at once.
+    /// (On Node such a wait never ends.)
+    ///
+    /// # Example: how many are connected, everywhere
+    /// ```
+    /// # async fn count(io: ferrio::Server) -> Result<usize, Box<dyn std::error::Error>> {
+    /// let others = io.of("/").server_side_emit_with_ack::<usize>("count", &()).await?;
+    /// # Ok(
+    /// io.clients_count() + others.iter().sum::<usize>()
+    /// # )
+    /// # }
+    /// ```
+    pub fn server_side_emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        BroadcastAcks::of(match check_server_side(event, args) {
+            Ok(_) => Answers::none(),
+            Err(error) => Answers::failed(error),
+        })
+    }
+
+    /// Adds a handler of an event that other servers of the cluster emit to their peers in this namespace
+    /// ([`Namespace::server_side_emit`]): Node's `io.on("event", …)` for `serverSideEmit`. Here it has a name of its own,
+    /// so that no client can send what only servers may.
+    ///
+    /// # Example: answering another server
+    /// ```
+    /// use ferrio::{HandlerError, Server, ServerSideEvent};
+    ///
+    /// let io = Server::new();
+    /// io.on_server_side("count", async |event: ServerSideEvent| {
+    ///     let count = event.server().map_or(0, |io| io.clients_count());
+    ///     event.ack(&count)?;
+    ///     Ok::<_, HandlerError>(())
+    /// });
+    /// ```
+    pub fn on_server_side<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(ServerSideEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        let mut handlers = self.inner.handlers.write();
+        let list = handlers.server_side.entry(event.into()).or_default();
+        *list = appended(list, ServerSideHandler::new(handler));
+    }
+
     /// Gives the sockets that are connected now, in no particular order; those of a room:
     /// [`BroadcastOperator::sockets`].
     pub fn sockets(&self) -> Vec<Socket> {
@@ -254,6 +349,17 @@ impl Namespace {
 
     fn everybody(&self) -> BroadcastOperator {
         BroadcastOperator::new(self.clone())
+    }
+
+    /// Gives the application's state, set by [`ServerBuilder::state`](super::ServerBuilder::state).
+    ///
+    /// # Panics
+    /// If no state of this type was set.
+    pub fn state<T: Send + Sync + 'static>(&self) -> &T {
+        let Some(state) = self.shared().state.get_ref() else {
+            panic!("no state of type {} was set: call Server::builder().state(…)", type_name::<T>())
+        };
+        state
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -304,6 +410,8 @@ impl Namespace {
                 rooms.join(&id, room.clone());
             }
         }
+        drop(rooms);
+        self.tell_room_events();
     }
 
     /// Takes the sockets that are meant out of rooms.
@@ -314,6 +422,8 @@ impl Namespace {
                 rooms.leave(&id, room.as_str());
             }
         }
+        drop(rooms);
+        self.tell_room_events();
     }
 
     /// The sockets of this process that are meant.
@@ -322,6 +432,15 @@ impl Namespace {
         let mut sockets = Vec::with_capacity(if target.rooms.is_empty() { rooms.len() } else { 0 });
         rooms.select(&target.rooms, &target.except, |socket| sockets.push(socket.clone()));
         sockets
+    }
+
+    /// Tells of what happened to rooms. Called outside all locks.
+    pub(crate) fn tell_room_events(&self) {
+        self.inner.room_observers.tell(&self.inner.rooms, &self.inner.shared.counters);
+    }
+
+    pub(crate) fn server_side_handlers(&self, event: &str) -> Arc<[ServerSideHandler]> {
+        self.inner.handlers.read().server_side.get(event).cloned().unwrap_or_default()
     }
 
     pub(crate) fn middlewares(&self) -> Arc<[Middleware]> {
