@@ -4,6 +4,7 @@
 
 #[path = "../contract/mod.rs"]
 mod contract;
+mod control;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -198,6 +199,11 @@ fn serve_conformance(io: &Server) {
         serve_clients(&io.of(name));
     }
     io.of("/auth").use_(check_token);
+    let notes = Arc::new(control::Notes::default());
+    for name in ["/", "/chat"] {
+        control::listen_to_other_servers(&io.of(name), &notes);
+    }
+    control::serve(io, notes);
 }
 
 /// What the recorded transcripts were made against.

@@ -1,18 +1,19 @@
 //! AckFuture: the answer of one client to one event.
 
 use std::fmt;
-use std::future::Future;
-use std::marker::PhantomData;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::broadcast_ack::{Answers, first_argument};
 use super::socket::{EmitError, Socket};
 use crate::proto::socketio::{ArgsError, Payload};
 
@@ -23,10 +24,10 @@ use crate::proto::socketio::{ArgsError, Payload};
 #[must_use = "the event is emitted, but nobody waits for the answer"]
 pub struct AckFuture<R> {
     answer: BoxFuture<'static, Result<Payload, AckError>>,
-    read_as: PhantomData<fn() -> R>,
+    read: fn(&Payload) -> Result<R, AckError>,
 }
 
-impl<R> AckFuture<R> {
+impl<R: DeserializeOwned> AckFuture<R> {
     pub(crate) fn emit<T: Serialize + ?Sized>(
         socket: &Socket,
         event: &str,
@@ -36,16 +37,24 @@ impl<R> AckFuture<R> {
         // A timeout beyond the end of time is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let pending = Pending::emit(socket, event, args);
-        AckFuture { answer: Box::pin(wait(pending, deadline)), read_as: PhantomData }
+        let read = |payload: &Payload| payload.args().map_err(AckError::Args);
+        AckFuture { answer: Box::pin(wait(pending, deadline)), read }
+    }
+
+    /// The answer to a broadcast that is for one socket; without one it has left.
+    pub(crate) fn only(mut answers: Answers) -> AckFuture<R> {
+        let answer = poll_fn(move |cx| answers.poll_next(cx));
+        let answer = answer.map(|first| first.unwrap_or(Err(AckError::Disconnected)));
+        AckFuture { answer: Box::pin(answer), read: first_argument }
     }
 }
 
-impl<R: DeserializeOwned> Future for AckFuture<R> {
+impl<R> Future for AckFuture<R> {
     type Output = Result<R, AckError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R, AckError>> {
-        let answer = std::task::ready!(self.answer.as_mut().poll(cx));
-        Poll::Ready(answer.and_then(|payload| payload.args().map_err(AckError::Args)))
+        let answer = ready!(self.answer.as_mut().poll(cx));
+        Poll::Ready(answer.and_then(|payload| (self.read)(&payload)))
     }
 }
 

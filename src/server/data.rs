@@ -54,12 +54,7 @@ impl Data {
     /// # Errors
     /// [`DataError`] if there is none, or if it is something else than `T` says.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, DataError> {
-        let value = self.value(name).ok_or_else(|| DataError::Missing { name: name.to_owned() })?;
-        // As one argument of a packet: so that a value reads the same here and on another node.
-        let payload = Payload::ack(&(value,)).expect("a value has a JSON form");
-        let (value,) =
-            payload.args().map_err(|reason| DataError::Unexpected { name: name.to_owned(), reason })?;
-        Ok(value)
+        read_value(name, self.value(name))
     }
 
     /// Gives a value as it is.
@@ -92,7 +87,17 @@ impl Data {
     }
 }
 
-fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, EmitError> {
+/// Reads a named value of a socket.
+pub(crate) fn read_value<T: DeserializeOwned>(name: &str, value: Option<Value>) -> Result<T, DataError> {
+    let value = value.ok_or_else(|| DataError::Missing { name: name.to_owned() })?;
+    // As one argument of a packet: so that a value reads the same here and on another node.
+    let payload = Payload::ack(&(value,)).expect("a value has a JSON form");
+    let (value,) =
+        payload.args().map_err(|reason| DataError::Unexpected { name: name.to_owned(), reason })?;
+    Ok(value)
+}
+
+pub(crate) fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, EmitError> {
     let payload = Payload::ack(&(value,))?;
     let Args(values) = payload.args().unwrap_or_default();
     Ok(values.into_iter().next().unwrap_or_default())

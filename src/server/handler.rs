@@ -19,7 +19,9 @@ use futures_util::future::BoxFuture;
 use super::connect_error::ConnectError;
 use super::disconnect::DisconnectReason;
 use super::event::Event;
+use super::hub::Shared;
 use super::peer::Peer;
+use super::server_side::ServerSideEvent;
 use super::socket::Socket;
 use super::stats::{Counters, warn_limited};
 use crate::proto::socketio::RESERVED_EVENTS;
@@ -136,6 +138,28 @@ impl DisconnectHandler {
     }
 }
 
+/// A handler of what another server emitted.
+#[derive(Clone)]
+pub(crate) struct ServerSideHandler(Arc<dyn Fn(ServerSideEvent) -> HandlerFuture + Send + Sync>);
+
+impl ServerSideHandler {
+    pub(crate) fn new<F, Fut>(handler: F) -> ServerSideHandler
+    where
+        F: Fn(ServerSideEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        ServerSideHandler(Arc::new(move |event| Box::pin(handler(event).map(HandlerOutput::into_result))))
+    }
+
+    /// As for the handlers of a connection, but other servers are trusted: what waits is not bounded.
+    pub(crate) fn start(&self, event: ServerSideEvent) {
+        let shared: Arc<Shared> = Arc::clone(event.namespace().shared());
+        let occasion = Occasion::ServerSide(Arc::clone(event.shared_name()));
+        let Some(pending) = begin(&shared.counters, &occasion, || (self.0)(event)) else { return };
+        tokio::spawn(async move { finish(&shared.counters, &occasion, pending).await });
+    }
+}
+
 /// A function that decides whether a socket may connect.
 #[derive(Clone)]
 pub(crate) struct Middleware(
@@ -225,6 +249,8 @@ enum Occasion {
     Disconnect,
     Event(Arc<str>),
     Middleware,
+    RoomEvent,
+    ServerSide(Arc<str>),
 }
 
 impl fmt::Display for Occasion {
@@ -234,6 +260,8 @@ impl fmt::Display for Occasion {
             Occasion::Disconnect => f.write_str("disconnect"),
             Occasion::Event(name) => write!(f, "event {name:?}"),
             Occasion::Middleware => f.write_str("middleware"),
+            Occasion::RoomEvent => f.write_str("room event"),
+            Occasion::ServerSide(name) => write!(f, "server-side event {name:?}"),
         }
     }
 }
@@ -243,6 +271,17 @@ impl fmt::Display for Occasion {
 /// The first poll has a waker that does nothing: the task polls again at once, so no wake-up is lost, and the
 /// connection's task is not woken for handlers.
 fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+    if let Some(pending) = begin(peer.counters(), &occasion, call) {
+        spawn(peer, occasion, pending);
+    }
+}
+
+/// Gives the future if it has to wait.
+fn begin(
+    counters: &Counters,
+    occasion: &Occasion,
+    call: impl FnOnce() -> HandlerFuture,
+) -> Option<HandlerFuture> {
     let first = catch_unwind(AssertUnwindSafe(|| {
         let mut future = call();
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -251,21 +290,24 @@ fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFut
         }
     }));
     match first {
-        Ok(Ok(outcome)) => report(peer.counters(), &occasion, outcome),
-        Ok(Err(pending)) => spawn(peer, occasion, pending),
-        Err(panic) => report_panic(peer.counters(), &occasion, &*panic),
+        Ok(Ok(outcome)) => report(counters, occasion, outcome),
+        Ok(Err(pending)) => return Some(pending),
+        Err(panic) => report_panic(counters, occasion, &*panic),
     }
+    None
 }
 
 /// The task outlives its connection if it must, as an async listener on Node does; the runtime ends it.
 fn spawn(peer: &Arc<Peer>, occasion: Occasion, pending: HandlerFuture) {
     let waiting = peer.count_waiting_handler();
-    tokio::spawn(async move {
-        match AssertUnwindSafe(pending).catch_unwind().await {
-            Ok(outcome) => report(waiting.peer().counters(), &occasion, outcome),
-            Err(panic) => report_panic(waiting.peer().counters(), &occasion, &*panic),
-        }
-    });
+    tokio::spawn(async move { finish(waiting.peer().counters(), &occasion, pending).await });
+}
+
+async fn finish(counters: &Counters, occasion: &Occasion, pending: HandlerFuture) {
+    match AssertUnwindSafe(pending).catch_unwind().await {
+        Ok(outcome) => report(counters, occasion, outcome),
+        Err(panic) => report_panic(counters, occasion, &*panic),
+    }
 }
 
 fn report(counters: &Counters, occasion: &Occasion, outcome: Result<(), HandlerError>) {
@@ -297,6 +339,10 @@ fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Sen
     warn_limited!(counters, handler = %occasion, panic = text, "handler panicked");
 }
 
+pub(crate) fn report_observer_panic(counters: &Counters, panic: &(dyn Any + Send)) {
+    report_panic(counters, &Occasion::RoomEvent, panic);
+}
+
 macro_rules! opaque_debug {
     ($($name:ident),*) => {$(
         impl fmt::Debug for $name {
@@ -307,7 +353,7 @@ macro_rules! opaque_debug {
     )*};
 }
 
-opaque_debug!(ConnectHandler, DisconnectHandler, EventHandler, Middleware);
+opaque_debug!(ConnectHandler, DisconnectHandler, EventHandler, Middleware, ServerSideHandler);
 
 #[cfg(test)]
 mod tests {

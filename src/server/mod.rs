@@ -16,6 +16,7 @@
 
 mod ack;
 mod broadcast;
+mod broadcast_ack;
 mod client;
 mod client_bundle;
 mod config;
@@ -30,7 +31,10 @@ mod hub;
 mod legacy;
 mod namespace;
 mod peer;
+mod remote_socket;
+mod room_event;
 mod rooms;
+mod server_side;
 mod socket;
 mod stats;
 #[cfg(test)]
@@ -43,9 +47,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use ack::{AckError, AckFuture};
 pub use broadcast::BroadcastOperator;
+pub use broadcast_ack::{BroadcastAckError, BroadcastAcks};
 pub use client::Client;
 pub(crate) use client_bundle::{ClientBundle, ClientFile};
 pub use connect_error::ConnectError;
@@ -56,7 +62,10 @@ pub use handler::{HandlerError, HandlerOutput, MiddlewareOutput};
 pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
 pub use namespace::Namespace;
+pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
+pub use room_event::RoomEvent;
 pub use rooms::{IntoRooms, Room};
+pub use server_side::ServerSideEvent;
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
 
@@ -65,7 +74,7 @@ pub use crate::engine::{
     MaxWindowBits, OriginMatcher, PerMessageDeflate, SameSite, TransportKind,
 };
 pub use crate::proto::socketio::{
-    Args, ArgsError, MsgpackParser, PacketDecoder, Parser, ParserError, RawArgs, Value,
+    Args, ArgsError, Map, MsgpackParser, PacketDecoder, Parser, ParserError, RawArgs, Value,
 };
 
 use config::ServerConfig;
@@ -176,6 +185,90 @@ impl Server {
     /// Addresses all sockets of the main namespace that are not in these rooms.
     pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.main.except(rooms)
+    }
+
+    /// Addresses all sockets of the main namespace that are connected to this process; see
+    /// [`BroadcastOperator::local`].
+    pub fn local(&self) -> BroadcastOperator {
+        self.main.local()
+    }
+
+    /// Addresses all sockets of the main namespace, with events that may be lost; see [`BroadcastOperator::volatile`].
+    pub fn volatile(&self) -> BroadcastOperator {
+        self.main.volatile()
+    }
+
+    /// Addresses all sockets of the main namespace, with events that may be compressed or not; see
+    /// [`BroadcastOperator::compress`].
+    pub fn compress(&self, compress: bool) -> BroadcastOperator {
+        self.main.compress(compress)
+    }
+
+    /// Addresses all sockets of the main namespace, with acknowledgements that must come in time; see
+    /// [`BroadcastOperator::timeout`].
+    pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
+        self.main.timeout(timeout)
+    }
+
+    /// Emits an event to all sockets of the main namespace and waits for their acknowledgements; see
+    /// [`BroadcastOperator::emit_with_ack`].
+    pub fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        self.main.emit_with_ack(event, args)
+    }
+
+    /// Lets all sockets of the main namespace join a room or several; see [`BroadcastOperator::sockets_join`].
+    pub fn sockets_join(&self, rooms: impl IntoRooms) {
+        self.main.sockets_join(rooms);
+    }
+
+    /// Lets all sockets of the main namespace leave a room or several; see [`BroadcastOperator::sockets_leave`].
+    pub fn sockets_leave(&self, rooms: impl IntoRooms) {
+        self.main.sockets_leave(rooms);
+    }
+
+    /// Takes all sockets out of the main namespace; see [`BroadcastOperator::disconnect_sockets`].
+    pub fn disconnect_sockets(&self, close: bool) {
+        self.main.disconnect_sockets(close);
+    }
+
+    /// Gives handles of all sockets of the main namespace, those of other servers too; see
+    /// [`BroadcastOperator::fetch_sockets`].
+    ///
+    /// # Errors
+    /// If another server does not answer in time.
+    pub async fn fetch_sockets(&self) -> Result<Vec<RemoteSocket>, FetchError> {
+        self.main.fetch_sockets().await
+    }
+
+    /// Emits an event to the other servers of the cluster, in the main namespace; see [`Namespace::server_side_emit`].
+    ///
+    /// # Errors
+    /// If the event's name is reserved, or if `args` cannot be serialized.
+    pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
+        self.main.server_side_emit(event, args)
+    }
+
+    /// Emits an event to the other servers of the cluster and waits for their answers; see
+    /// [`Namespace::server_side_emit_with_ack`].
+    pub fn server_side_emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        self.main.server_side_emit_with_ack(event, args)
+    }
+
+    /// Adds a handler of what other servers emit in the main namespace; see [`Namespace::on_server_side`].
+    pub fn on_server_side<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(ServerSideEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.main.on_server_side(event, handler);
     }
 
     /// Gives the number of connections, Node's `io.engine.clientsCount`. One that has joined no namespace counts, too.

@@ -1,24 +1,33 @@
 //! Namespace: its sockets, its middlewares, its handlers.
 
+use std::any::type_name;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytestring::ByteString;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use super::broadcast::{BroadcastOperator, Target};
+use super::broadcast_ack::{Answers, BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
     ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
-    MiddlewareOutput, RegisteredHandlers, warn_of_special_name,
+    MiddlewareOutput, RegisteredHandlers, ServerSideHandler, warn_of_special_name,
 };
 use super::hub::Shared;
-use super::rooms::{IntoRooms, Rooms};
-use super::socket::{EmitError, Socket};
+use super::remote_socket::{FetchError, RemoteSocket};
+use super::room_event::{RoomEvent, RoomObservers};
+use super::rooms::{IntoRooms, Room, Rooms};
+use super::server_side::{ServerSideEvent, check_server_side};
+use super::socket::{EmitError, Socket, SocketId};
 use crate::proto::EncodedMessage;
-use crate::proto::socketio::{EncodedPacket, Packet, PacketKind};
+use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
 use crate::sync::RwLock;
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
@@ -52,10 +61,13 @@ struct Inner {
     farewell: Option<Arc<EncodedMessage>>,
     /// "counter per namespace from 0, shared by single-socket emits and broadcasts with ack"
     next_ack: AtomicU64,
+    pending_broadcasts: PendingBroadcasts,
+    room_observers: RoomObservers,
 }
 
 struct Handlers {
     middlewares: Arc<[Middleware]>,
+    server_side: HashMap<Arc<str>, Arc<[ServerSideHandler]>>,
     connect: Arc<[ConnectHandler]>,
     disconnect: Arc<[DisconnectHandler]>,
     events: EventHandlers,
@@ -65,6 +77,7 @@ impl Namespace {
     pub(crate) fn new(name: ByteString, shared: Arc<Shared>) -> Namespace {
         let handlers = Handlers {
             middlewares: Arc::default(),
+            server_side: HashMap::new(),
             connect: Arc::default(),
             disconnect: Arc::default(),
             events: EventHandlers::default(),
@@ -76,6 +89,8 @@ impl Namespace {
             rooms: RwLock::default(),
             handlers: RwLock::new(handlers),
             next_ack: AtomicU64::new(0),
+            pending_broadcasts: PendingBroadcasts::default(),
+            room_observers: RoomObservers::default(),
         };
         Namespace { inner: Arc::new(inner) }
     }
@@ -183,6 +198,147 @@ impl Namespace {
         self.everybody().except(rooms)
     }
 
+    /// Addresses all sockets that are connected to this process; see [`BroadcastOperator::local`].
+    pub fn local(&self) -> BroadcastOperator {
+        self.everybody().local()
+    }
+
+    /// Addresses all sockets, with events that may be lost; see [`BroadcastOperator::volatile`].
+    pub fn volatile(&self) -> BroadcastOperator {
+        self.everybody().volatile()
+    }
+
+    /// Addresses all sockets, with events that may be compressed or not; see [`BroadcastOperator::compress`].
+    pub fn compress(&self, compress: bool) -> BroadcastOperator {
+        self.everybody().compress(compress)
+    }
+
+    /// Addresses all sockets, with acknowledgements that must come in time; see [`BroadcastOperator::timeout`].
+    pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
+        self.everybody().timeout(timeout)
+    }
+
+    /// Emits an event to all sockets of the namespace and waits for their acknowledgements; see
+    /// [`BroadcastOperator::emit_with_ack`].
+    pub fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        self.everybody().emit_with_ack(event, args)
+    }
+
+    /// Lets all sockets join a room or several; see [`BroadcastOperator::sockets_join`].
+    pub fn sockets_join(&self, rooms: impl IntoRooms) {
+        self.everybody().sockets_join(rooms);
+    }
+
+    /// Lets all sockets leave a room or several; see [`BroadcastOperator::sockets_leave`].
+    pub fn sockets_leave(&self, rooms: impl IntoRooms) {
+        self.everybody().sockets_leave(rooms);
+    }
+
+    /// Takes all sockets out of the namespace; see [`BroadcastOperator::disconnect_sockets`].
+    pub fn disconnect_sockets(&self, close: bool) {
+        self.everybody().disconnect_sockets(close);
+    }
+
+    /// Gives handles of all sockets, those of other servers too; see [`BroadcastOperator::fetch_sockets`].
+    ///
+    /// # Errors
+    /// If another server does not answer in time.
+    pub async fn fetch_sockets(&self) -> Result<Vec<RemoteSocket>, FetchError> {
+        self.everybody().fetch_sockets().await
+    }
+
+    /// Gives the rooms of this server somebody is in, each socket's own included, in no particular order: the keys of
+    /// Node's `adapter.rooms`.
+    pub fn rooms_in_use(&self) -> Vec<Room> {
+        self.inner.rooms.read().names().cloned().collect()
+    }
+
+    /// Adds an observer of what happens to the rooms of this server: made before the first socket joins, deleted after the
+    /// last one left. A socket that disconnects leaves its own room first, then the others in the order in which it
+    /// joined them.
+    ///
+    /// It is told in the order of the changes, by whoever made one of them: usually before `join` returns, but if another
+    /// thread is telling just then, that one tells this too, soon. It may do with rooms what it likes, and must not
+    /// block. A panic is caught, logged and counted as that of a handler.
+    ///
+    /// # Example: work that is only done while somebody watches
+    /// ```
+    /// use ferrio::{RoomEvent, Server};
+    ///
+    /// let io = Server::new();
+    /// io.of("/").on_room_event(|event| match event {
+    ///     RoomEvent::Created { room } if room.as_str().starts_with("job:") => println!("begin with {room}"),
+    ///     RoomEvent::Deleted { room } if room.as_str().starts_with("job:") => println!("end with {room}"),
+    ///     _ => {}
+    /// });
+    /// ```
+    pub fn on_room_event(&self, observe: impl Fn(&RoomEvent) + Send + Sync + 'static) {
+        self.inner.room_observers.add(&self.inner.rooms, observe);
+    }
+
+    /// Emits an event to the other servers of the cluster: Node's `serverSideEmit`. They hear it in
+    /// [`Namespace::on_server_side`]; this server does not, and no client does. A server that stands alone emits to
+    /// nobody.
+    ///
+    /// # Errors
+    /// If the event's name is reserved (`connect`, `connection`, `new_namespace`), or if `args` cannot be serialized.
+    pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
+        check_server_side(event, args).map(drop)
+    }
+
+    /// Emits an event to the other servers of the cluster and waits for an answer of each; the result is as that of
+    /// [`BroadcastOperator::emit_with_ack`]. A server that stands alone has no answer to wait for: there are none, at once.
+    /// (On Node such a wait never ends.)
+    ///
+    /// # Example: how many are connected, everywhere
+    /// ```
+    /// # async fn count(io: ferrio::Server) -> Result<usize, Box<dyn std::error::Error>> {
+    /// let others = io.of("/").server_side_emit_with_ack::<usize>("count", &()).await?;
+    /// # Ok(
+    /// io.clients_count() + others.iter().sum::<usize>()
+    /// # )
+    /// # }
+    /// ```
+    pub fn server_side_emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        args: &(impl Serialize + ?Sized),
+    ) -> BroadcastAcks<R> {
+        BroadcastAcks::of(match check_server_side(event, args) {
+            Ok(_) => Answers::none(),
+            Err(error) => Answers::failed(error),
+        })
+    }
+
+    /// Adds a handler of an event that other servers of the cluster emit to their peers in this namespace
+    /// ([`Namespace::server_side_emit`]): Node's `io.on("event", …)` for `serverSideEmit`. Here it has a name of its own,
+    /// so that no client can send what only servers may.
+    ///
+    /// # Example: answering another server
+    /// ```
+    /// use ferrio::{HandlerError, Server, ServerSideEvent};
+    ///
+    /// let io = Server::new();
+    /// io.on_server_side("count", async |event: ServerSideEvent| {
+    ///     let count = event.server().map_or(0, |io| io.clients_count());
+    ///     event.ack(&count)?;
+    ///     Ok::<_, HandlerError>(())
+    /// });
+    /// ```
+    pub fn on_server_side<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(ServerSideEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        let mut handlers = self.inner.handlers.write();
+        let list = handlers.server_side.entry(event.into()).or_default();
+        *list = appended(list, ServerSideHandler::new(handler));
+    }
+
     /// Gives the sockets that are connected now, in no particular order; those of a room:
     /// [`BroadcastOperator::sockets`].
     pub fn sockets(&self) -> Vec<Socket> {
@@ -196,6 +352,17 @@ impl Namespace {
 
     fn everybody(&self) -> BroadcastOperator {
         BroadcastOperator::new(self.clone())
+    }
+
+    /// Gives the application's state, set by [`ServerBuilder::state`](super::ServerBuilder::state).
+    ///
+    /// # Panics
+    /// If no state of this type was set.
+    pub fn state<T: Send + Sync + 'static>(&self) -> &T {
+        let Some(state) = self.shared().state.get_ref() else {
+            panic!("no state of type {} was set: call Server::builder().state(…)", type_name::<T>())
+        };
+        state
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -234,9 +401,55 @@ impl Namespace {
     }
 
     /// Gives a message to the sockets of this process that are meant.
-    pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target) {
+    pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target, volatile: bool) {
+        send(&self.inner.rooms.read(), message, target, volatile);
+    }
+
+    /// The same; gives the answers of those who are meant.
+    pub(crate) fn deliver_for_acks(
+        &self,
+        id: u64,
+        message: &Arc<EncodedMessage>,
+        target: &Target,
+        volatile: bool,
+    ) -> mpsc::UnboundedReceiver<Payload> {
         let rooms = self.inner.rooms.read();
-        rooms.select(&target.rooms, &target.except, |socket| socket.peer().send(Arc::clone(message)));
+        let mut meant = HashSet::new();
+        rooms.select(&target.rooms, &target.except, |socket| {
+            meant.insert(socket.clone());
+        });
+        // Before the first can answer.
+        let answers = self.inner.pending_broadcasts.expect(id, meant);
+        send(&rooms, message, target, volatile);
+        answers
+    }
+
+    pub(crate) fn pending_broadcasts(&self) -> &PendingBroadcasts {
+        &self.inner.pending_broadcasts
+    }
+
+    /// Puts the sockets that are meant into rooms.
+    pub(crate) fn join_selected(&self, target: &Target, joined: &[Room]) {
+        let mut rooms = self.inner.rooms.write();
+        for id in selected_ids(&rooms, target) {
+            for room in joined {
+                rooms.join(&id, room.clone());
+            }
+        }
+        drop(rooms);
+        self.tell_room_events();
+    }
+
+    /// Takes the sockets that are meant out of rooms.
+    pub(crate) fn leave_selected(&self, target: &Target, left: &[Room]) {
+        let mut rooms = self.inner.rooms.write();
+        for id in selected_ids(&rooms, target) {
+            for room in left {
+                rooms.leave(&id, room.as_str());
+            }
+        }
+        drop(rooms);
+        self.tell_room_events();
     }
 
     /// The sockets of this process that are meant.
@@ -245,6 +458,15 @@ impl Namespace {
         let mut sockets = Vec::with_capacity(if target.rooms.is_empty() { rooms.len() } else { 0 });
         rooms.select(&target.rooms, &target.except, |socket| sockets.push(socket.clone()));
         sockets
+    }
+
+    /// Tells of what happened to rooms. Called outside all locks.
+    pub(crate) fn tell_room_events(&self) {
+        self.inner.room_observers.tell(&self.inner.rooms, &self.inner.shared.counters);
+    }
+
+    pub(crate) fn server_side_handlers(&self, event: &str) -> Arc<[ServerSideHandler]> {
+        self.inner.handlers.read().server_side.get(event).cloned().unwrap_or_default()
     }
 
     pub(crate) fn middlewares(&self) -> Arc<[Middleware]> {
@@ -276,6 +498,22 @@ impl fmt::Debug for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("name", &self.inner.name).finish_non_exhaustive()
     }
+}
+
+fn selected_ids(rooms: &Rooms<Socket>, target: &Target) -> Vec<SocketId> {
+    let mut ids = Vec::new();
+    rooms.select(&target.rooms, &target.except, |socket| ids.push(socket.id().clone()));
+    ids
+}
+
+fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, target: &Target, volatile: bool) {
+    rooms.select(&target.rooms, &target.except, |socket| {
+        if volatile {
+            socket.conn().send_volatile(Arc::clone(message));
+        } else {
+            socket.peer().send(Arc::clone(message));
+        }
+    });
 }
 
 /// Lists of handlers change rarely and are read for every packet: a reader takes one reference.

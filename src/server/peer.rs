@@ -135,6 +135,8 @@ impl Peer {
         state.unroute(socket);
         state.joined.push(Joined { socket: socket.clone(), routed: true });
         self.counters().sockets.increment();
+        drop(state);
+        socket.home().tell_room_events();
         true
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::room_event::RoomEvent;
 use super::socket::SocketId;
 
 /// The name of a room. Cheap to clone.
@@ -155,6 +156,8 @@ pub(crate) struct Rooms<M> {
     ids: HashMap<SocketId, Slot>,
     rooms: HashMap<Room, Members>,
     active: usize,
+    /// What happened, in order, until somebody takes it; `None`: nobody wants to know.
+    events: Option<Vec<RoomEvent>>,
 }
 
 /// The place of a socket in `Rooms::slots`.
@@ -178,7 +181,14 @@ struct Entry<M> {
 
 impl<M> Default for Rooms<M> {
     fn default() -> Rooms<M> {
-        Rooms { slots: Vec::new(), free: Vec::new(), ids: HashMap::new(), rooms: HashMap::new(), active: 0 }
+        Rooms {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ids: HashMap::new(),
+            rooms: HashMap::new(),
+            active: 0,
+            events: None,
+        }
     }
 }
 
@@ -220,6 +230,13 @@ impl<M> Rooms<M> {
             }
             MapEntry::Occupied(members) => members.into_mut().push(slot),
         };
+        if let Some(events) = &mut self.events {
+            // A room of one has been made for it.
+            if place == 0 {
+                events.push(RoomEvent::Created { room: room.clone() });
+            }
+            events.push(RoomEvent::Joined { room: room.clone(), id: id.clone() });
+        }
         entry.rooms.insert(room, place);
         true
     }
@@ -230,7 +247,7 @@ impl<M> Rooms<M> {
         let entry = self.slots[slot.index()].as_mut().expect("a known id has a filled slot");
         // `shift_remove` keeps the order of the others.
         let Some(place) = entry.rooms.shift_remove(room) else { return false };
-        self.vacate(room, place);
+        self.vacate(id, room, place);
         true
     }
 
@@ -241,7 +258,7 @@ impl<M> Rooms<M> {
         self.free.push(slot);
         self.active -= usize::from(entry.active);
         for (room, place) in &entry.rooms {
-            self.vacate(room.as_str(), *place);
+            self.vacate(id, room.as_str(), *place);
         }
         Some(entry.member)
     }
@@ -292,6 +309,24 @@ impl<M> Rooms<M> {
         }
     }
 
+    /// Notes what happens from now on.
+    pub(crate) fn note_events(&mut self) {
+        self.events.get_or_insert_default();
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.as_ref().is_some_and(|events| !events.is_empty())
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<RoomEvent> {
+        self.events.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// All rooms somebody is in, in no particular order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.keys()
+    }
+
     fn excluded(&self, except: &[Room]) -> Excluded {
         let mut all = except.iter().flat_map(|room| self.members(room));
         let Some(&first) = all.next() else { return Excluded::Nobody };
@@ -314,11 +349,18 @@ impl<M> Rooms<M> {
     }
 
     /// Frees a place in a room; the room's last member moves there.
-    fn vacate(&mut self, room: &str, place: u32) {
+    fn vacate(&mut self, id: &SocketId, room: &str, place: u32) {
         let Some(members) = self.rooms.get_mut(room) else { return };
         let moved = members.swap_remove(place);
-        if members.as_slice().is_empty() {
+        let deleted = members.as_slice().is_empty();
+        if deleted {
             self.rooms.remove(room);
+        }
+        if let Some(events) = &mut self.events {
+            events.push(RoomEvent::Left { room: room.into(), id: id.clone() });
+            if deleted {
+                events.push(RoomEvent::Deleted { room: room.into() });
+            }
         }
         let Some(moved) = moved else { return };
         let entry = self.slots[moved.index()].as_mut().expect("a member of a room has a filled slot");

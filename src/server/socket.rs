@@ -1,6 +1,5 @@
 //! Socket: one client in one namespace.
 
-use std::any::type_name;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
@@ -183,10 +182,7 @@ impl Socket {
     /// # Panics
     /// If no state of this type was set.
     pub fn state<T: Send + Sync + 'static>(&self) -> &T {
-        let Some(state) = self.inner.namespace.shared().state.get_ref() else {
-            panic!("no state of type {} was set: call Server::builder().state(…)", type_name::<T>())
-        };
-        state
+        self.home().state()
     }
 
     /// Gives the named values of the socket: Node's `socket.data`.
@@ -262,6 +258,8 @@ impl Socket {
         for room in joined {
             rooms.join(self.id(), room);
         }
+        drop(rooms);
+        self.home().tell_room_events();
     }
 
     /// Leaves a room or several.
@@ -271,6 +269,8 @@ impl Socket {
         for room in left {
             rooms.leave(self.id(), room.as_str());
         }
+        drop(rooms);
+        self.home().tell_room_events();
     }
 
     /// Gives the rooms the socket is in, in the order in which it joined them; the first is its own.
@@ -396,7 +396,9 @@ impl Socket {
     }
 
     pub(crate) fn resolve_ack(&self, id: u64, data: Option<Payload>) {
-        let Some(sender) = self.read_extras(|extras| extras.acks.remove(&id)).flatten() else { return };
+        let Some(sender) = self.read_extras(|extras| extras.acks.remove(&id)).flatten() else {
+            return self.home().pending_broadcasts().resolve(id, self, data);
+        };
         let data = data.unwrap_or_else(|| Payload::ack(&()).expect("no arguments have a JSON form"));
         // Whoever waited may have stopped waiting.
         let _ = sender.send(data);
@@ -411,8 +413,10 @@ impl Socket {
         let _dropped_unlocked = self.read_extras(|extras| extras.acks.remove(&id));
     }
 
-    /// The socket has left: no acknowledgement comes any more.
+    /// The socket has left: no acknowledgement comes any more, and its rooms are told of. Called outside all locks.
     pub(crate) fn forget_acks(&self) {
+        self.home().pending_broadcasts().forget_socket(self);
+        self.home().tell_room_events();
         let _dropped_unlocked = self.read_extras(|extras| std::mem::take(&mut extras.acks));
     }
 }
