@@ -95,7 +95,9 @@ impl<H, S> SocketIoService<H, S> {
     /// let service = io.service().peer_address(|parts| {
     ///     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
     /// });
-    /// # let _: axum::Router = axum::Router::new().route_service("/socket.io/", service);
+    /// let app = axum::Router::new().route_service("/socket.io/", service);
+    /// // Then: axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+    /// # let _: axum::Router = app;
     /// ```
     #[must_use]
     pub fn peer_address<F>(mut self, lookup: F) -> Self

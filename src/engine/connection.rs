@@ -14,7 +14,7 @@ use super::now;
 use super::upgrade::PendingUpgrade;
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
-    Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
+    Message, Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
 };
 use crate::sync::{Mutex, MutexGuard};
 
@@ -160,6 +160,14 @@ impl Connection {
         };
         wakes.wake();
         result
+    }
+
+    /// Queues a text or bytes: [`Connection::send`] for a message that nobody else gets.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn send_message(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.send(Arc::new(EncodedMessage::message(&message.into())))
     }
 
     /// Queues a message only if it could leave at once (Node's `transport.writable`); says whether it did.

@@ -1,10 +1,12 @@
 //! Forwarded: what trusted proxies say of the client behind them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Once;
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
+use tracing::warn;
 
 use super::{ConfigError, EngineConfig, PeerInfo};
 
@@ -42,6 +44,12 @@ impl TrustedProxies {
     /// client's. An entry without a usable address ends the reading.
     pub(crate) fn resolve(&self, headers: &HeaderMap, sender: PeerInfo) -> PeerInfo {
         let mut peer = sender;
+        if !self.ranges.is_empty() && peer.address.is_none() {
+            static WARN: Once = Once::new();
+            WARN.call_once(|| {
+                warn!("trusted_proxies are set, but the host does not say who the peer is: see peer_address");
+            });
+        }
         if !self.trusts(peer.address) {
             return peer;
         }

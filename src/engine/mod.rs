@@ -11,7 +11,6 @@
 //! use std::task::Context;
 //!
 //! use ferrio::engine::{CloseReason, Connection, Engine, EngineConfig, EngineHandler, Message};
-//! use ferrio::proto::EncodedMessage;
 //!
 //! struct Echo;
 //!
@@ -24,7 +23,7 @@
 //!
 //!     fn on_message(&self, client: &mut Arc<Connection>, message: Message, _cx: &mut Context<'_>) {
 //!         // A client that has gone does not hear its echo.
-//!         let _ = client.send(Arc::new(EncodedMessage::message(&message)));
+//!         let _ = client.send_message(message);
 //!     }
 //!
 //!     fn on_close(&self, _client: Arc<Connection>, reason: CloseReason) {
@@ -38,6 +37,36 @@
 //! # listening.run_until(std::future::pending::<()>()).await;
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! # Example: who is it, and as fast as the client reads
+//! ```
+//! use std::sync::Arc;
+//!
+//! use ferrio::engine::{Connection, EngineConfig, Hook, Next, RequestHead};
+//!
+//! #[derive(Clone)]
+//! struct User(String);
+//!
+//! let mut config = EngineConfig::default();
+//! config.middlewares.push(Hook::new(async |request: RequestHead| match request.headers().get("x-user") {
+//!     Some(user) => Ok(Next::pass().with_extension(User(user.to_str()?.to_owned()))),
+//!     None => Ok(Next::pass()),
+//! }));
+//!
+//! // Called by a handler, which itself must not wait: so it is a task.
+//! fn send_numbers(connection: Arc<Connection>) {
+//!     let user = connection.request().extension::<User>().cloned();
+//!     tokio::spawn(async move {
+//!         for number in 0..1_000_000 {
+//!             let greeting = user.as_ref().map_or("you", |user| &user.0);
+//!             if connection.send_message(format!("{number} for {greeting}")).is_err() {
+//!                 return;
+//!             }
+//!             connection.drained().await;
+//!         }
+//!     });
+//! }
 //! ```
 //!
 //! # What becomes of a request

@@ -186,6 +186,7 @@ impl fmt::Display for Refusal {
             Refusal::IdGeneration { error } | Refusal::Middleware { error } => {
                 write!(f, "{}: {error}", self.message())
             }
+            Refusal::Forbidden { message: Some(message) } => write!(f, "{}: {message}", self.message()),
             _ => f.write_str(self.message()),
         }
     }

@@ -98,6 +98,7 @@ impl Event {
         let lists = [socket.home().event_handlers(&name), socket.own_handlers(&name)];
         let count: usize = lists.iter().flatten().map(|list| list.handlers.len()).sum();
         if count == 0 {
+            tracing::debug!(event = %name, namespace = socket.home().name(), "no handler is registered for an event");
             return counters.unhandled_events.increment();
         }
         drop(name);

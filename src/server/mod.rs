@@ -445,7 +445,7 @@ impl fmt::Debug for ServerBuilder {
 
 impl ServerBuilder {
     /// Sets all options of Engine.IO at once, for those who keep them in one place; the methods below change single
-    /// ones. The default of [`EngineConfig::path`] is `/engine.io`: set it to `/socket.io`, where clients look.
+    /// ones, and are called after it: it replaces what was set before. The default of [`EngineConfig::path`] is `/engine.io`: set it to `/socket.io`, where clients look.
     pub fn engine(mut self, config: EngineConfig) -> ServerBuilder {
         self.config.engine = config;
         self
@@ -644,7 +644,8 @@ impl ServerBuilder {
 
     /// Sets the proxies whose word on the client's address and on TLS is taken ([`Handshake::address`],
     /// [`Handshake::secure`]), as addresses or ranges. Default: none. Set it behind reverse proxies, to their addresses;
-    /// which header they write is [`ServerBuilder::forwarded_header`].
+    /// which header they write is [`ServerBuilder::forwarded_header`]. Mounted in another host, the server has to be told
+    /// who its peer is, or nobody is trusted: [`SocketIoService::peer_address`](crate::service::SocketIoService::peer_address).
     ///
     /// # Example: proxies of a private network
     /// ```

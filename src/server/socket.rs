@@ -213,7 +213,8 @@ impl Socket {
     }
 
     /// Emits an event and waits for the client's acknowledgement, as long as the client is there; see
-    /// [`Socket::timeout`]. Reading several arguments: `emit_with_ack::<(A, B)>`.
+    /// [`Socket::timeout`]. What it is read as has to be said: `let answer: String = …`, or `emit_with_ack::<(A, B)>(…)` for
+    /// several arguments.
     ///
     /// The event is emitted at once, whether or not the future is awaited.
     ///

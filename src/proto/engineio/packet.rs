@@ -17,6 +17,34 @@ pub enum Message {
     Binary(Bytes),
 }
 
+impl Message {
+    /// Gives the text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message::Text(text.into())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Message {
+        Message::Text(text.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(data: Bytes) -> Message {
+        Message::Binary(data)
+    }
+}
+
 /// One Engine.IO packet as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
