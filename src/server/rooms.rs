@@ -665,7 +665,46 @@ mod tests {
         }
     }
 
+    /// What the events say of who is where, checked as it is replayed.
+    fn replay(events: Vec<RoomEvent>, places: &mut Vec<(SocketId, Room)>, existing: &mut Vec<Room>) {
+        for event in events {
+            match event {
+                RoomEvent::Created { room } => {
+                    assert!(!existing.contains(&room));
+                    existing.push(room);
+                }
+                RoomEvent::Joined { room, id } => {
+                    assert!(existing.contains(&room) && !places.contains(&(id.clone(), room.clone())));
+                    places.push((id, room));
+                }
+                RoomEvent::Left { room, id } => {
+                    let place = (id, room);
+                    assert!(places.contains(&place));
+                    places.retain(|other| *other != place);
+                }
+                RoomEvent::Deleted { room } => {
+                    assert!(existing.contains(&room) && places.iter().all(|(_, other)| *other != room));
+                    existing.retain(|other| *other != room);
+                }
+            }
+        }
+        assert!(existing.iter().all(|room| places.iter().any(|(_, other)| other == room)));
+    }
+
     proptest! {
+        #[test]
+        fn room_events_tell_who_is_where(steps in prop::collection::vec(step(), 0..200)) {
+            let (mut rooms, mut model) = (Rooms::default(), Model::default());
+            rooms.note_events();
+            let (mut places, mut existing) = (Vec::new(), Vec::new());
+            for step in steps {
+                apply(&mut rooms, &mut model, step);
+                replay(rooms.take_events(), &mut places, &mut existing);
+                let expected: Vec<_> = model.places.iter().map(|(s, r)| (id(*s), room(*r))).collect();
+                prop_assert_eq!(&places, &expected);
+            }
+        }
+
         #[test]
         fn rooms_behave_as_a_list_of_pairs(steps in prop::collection::vec(step(), 0..200)) {
             let (mut rooms, mut model) = (Rooms::default(), Model::default());

@@ -1,12 +1,15 @@
 //! The server against clients that speak HTTP long-polling, in memory and under virtual time.
 
 mod acks;
+mod broadcasts;
 mod connecting;
 mod disconnecting;
 mod drain;
 mod events;
 mod messaging;
 mod parsers;
+mod room_events;
+mod server_side;
 
 use std::sync::Arc;
 use std::time::Duration;
