@@ -56,8 +56,9 @@ async fn who_is_there_goes_on_and_nobody_else_comes_in() {
     socket.emit("news", &1).unwrap();
     assert_eq!(client.poll().await, r#"42["news",1]"#);
     assert_eq!(client.poll().await, r#"431["done"]"#);
-    assert_eq!(log.take(), [""; 0]);
-    assert_eq!(client.poll().await, "1");
+    // It is looked at now and then: the goodbye may be there before the poll.
+    let goodbye = client.poll().await;
+    assert!(["1", "6|1"].contains(&&*goodbye), "{goodbye}");
     settle().await;
     assert_eq!(log.take(), ["/ server shutting down 0", "/admin server shutting down 0"]);
     assert!(drained.await.unwrap() < DEADLINE);
