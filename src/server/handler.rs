@@ -167,14 +167,14 @@ impl Middleware {
         Box::pin(AssertUnwindSafe(run).catch_unwind().map(move |outcome| {
             outcome.unwrap_or_else(|panic| {
                 report_panic(peer.counters(), &Occasion::Middleware, &*panic);
-                Err(ConnectError::new("internal server error"))
+                Err(ConnectError::internal())
             })
         }))
     }
 }
 
 /// Event handlers by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EventHandlers(HashMap<Arc<str>, Arc<[EventHandler]>>);
 
 /// The handlers of one event, and its name.
@@ -220,11 +220,13 @@ impl EventHandlers {
 
 /// What a handler was called for.
 #[derive(Clone, Debug)]
-enum Occasion {
+pub(crate) enum Occasion {
     Connect,
     Disconnect,
     Event(Arc<str>),
     Middleware,
+    NewNamespace,
+    Predicate,
 }
 
 impl fmt::Display for Occasion {
@@ -234,6 +236,8 @@ impl fmt::Display for Occasion {
             Occasion::Disconnect => f.write_str("disconnect"),
             Occasion::Event(name) => write!(f, "event {name:?}"),
             Occasion::Middleware => f.write_str("middleware"),
+            Occasion::NewNamespace => f.write_str("new namespace"),
+            Occasion::Predicate => f.write_str("predicate of namespaces"),
         }
     }
 }
@@ -290,7 +294,7 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
+pub(crate) fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
     counters.handler_panics.increment();
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");

@@ -11,6 +11,7 @@
 //! | to | go to |
 //! |---|---|
 //! | join a namespace, route a packet | `client.rs`; what sockets of one connection share: `peer.rs` |
+//! | find or make the namespace a client asks for | `namespaces.rs`; rules for many names: `parent.rs` |
 //! | start a user's handler | `handler.rs` |
 //! | choose who hears a broadcast | `rooms.rs` |
 
@@ -23,10 +24,13 @@ mod data;
 mod disconnect;
 mod event;
 mod handler;
+mod handlers;
 mod handshake;
 mod hub;
 mod legacy;
 mod namespace;
+mod namespaces;
+mod parent;
 mod peer;
 mod rooms;
 mod socket;
@@ -52,6 +56,7 @@ pub use handler::{HandlerError, HandlerOutput, MiddlewareOutput};
 pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
 pub use namespace::Namespace;
+pub use parent::{NamespaceRequest, ParentBroadcastOperator, ParentNamespace, PredicateOutput};
 pub use rooms::{IntoRooms, Room};
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;

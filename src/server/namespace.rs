@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytestring::ByteString;
 use serde::Serialize;
@@ -11,10 +11,12 @@ use super::broadcast::{BroadcastOperator, Target};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
-    ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
-    MiddlewareOutput, RegisteredHandlers, warn_of_special_name,
+    ConnectHandler, DisconnectHandler, EventHandler, HandlerOutput, Middleware, MiddlewareOutput,
+    RegisteredHandlers, warn_of_special_name,
 };
+use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::namespaces::{Namespaces, Registry};
 use super::rooms::{IntoRooms, Rooms};
 use super::socket::{EmitError, Socket};
 use crate::proto::EncodedMessage;
@@ -49,29 +51,36 @@ struct Inner {
     handlers: RwLock<Handlers>,
     /// "counter per namespace from 0, shared by single-socket emits and broadcasts with ack"
     next_ack: AtomicU64,
-}
-
-struct Handlers {
-    middlewares: Arc<[Middleware]>,
-    connect: Arc<[ConnectHandler]>,
-    disconnect: Arc<[DisconnectHandler]>,
-    events: EventHandlers,
+    registry: Registry,
+    /// The number of the parent whose child it is.
+    parent: Option<usize>,
+    /// Clients in it or on their way into it; counted where it may be cleaned up.
+    visits: AtomicUsize,
+    /// All have been told of it who may want to guard it.
+    open: AtomicBool,
+    /// Nobody gets in any more; changes under the lock of the rooms.
+    closed: AtomicBool,
 }
 
 impl Namespace {
-    pub(crate) fn new(name: ByteString, shared: Arc<Shared>) -> Namespace {
-        let handlers = Handlers {
-            middlewares: Arc::default(),
-            connect: Arc::default(),
-            disconnect: Arc::default(),
-            events: EventHandlers::default(),
-        };
+    pub(crate) fn new(
+        name: ByteString,
+        namespaces: &Arc<Namespaces>,
+        parent: Option<usize>,
+        handlers: Handlers,
+        open: bool,
+    ) -> Namespace {
         let inner = Inner {
             name,
-            shared,
+            shared: Arc::clone(namespaces.shared()),
             rooms: RwLock::default(),
             handlers: RwLock::new(handlers),
             next_ack: AtomicU64::new(0),
+            registry: Arc::downgrade(namespaces),
+            parent,
+            visits: AtomicUsize::new(0),
+            open: AtomicBool::new(open),
+            closed: AtomicBool::new(false),
         };
         Namespace { inner: Arc::new(inner) }
     }
@@ -93,8 +102,7 @@ impl Namespace {
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: MiddlewareOutput> + Send + 'static,
     {
-        let mut handlers = self.inner.handlers.write();
-        handlers.middlewares = appended(&handlers.middlewares, Middleware::new(middleware));
+        append(&mut self.inner.handlers.write().middlewares, Middleware::new(middleware));
     }
 
     /// Adds a handler of new sockets. What it emits before it first waits follows the client's CONNECT.
@@ -103,8 +111,7 @@ impl Namespace {
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        let mut handlers = self.inner.handlers.write();
-        handlers.connect = appended(&handlers.connect, ConnectHandler::new(handler));
+        append(&mut self.inner.handlers.write().connect, ConnectHandler::new(handler));
     }
 
     /// Adds a handler of an event, for all sockets of the namespace. Several handlers of one event are started in the
@@ -152,8 +159,7 @@ impl Namespace {
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        let mut handlers = self.inner.handlers.write();
-        handlers.disconnect = appended(&handlers.disconnect, DisconnectHandler::new(handler));
+        append(&mut self.inner.handlers.write().disconnect, DisconnectHandler::new(handler));
     }
 
     /// Emits an event to all sockets of the namespace.
@@ -190,6 +196,33 @@ impl Namespace {
         self.inner.rooms.read().get(id).cloned()
     }
 
+    /// Closes the namespace: its sockets are disconnected (`server namespace disconnect`) and told so, and nobody can join
+    /// it any more (`Invalid namespace`), those included whose middlewares still run. Their connections stay open.
+    ///
+    /// [`Server::of`](super::Server::of) with its name, or a client that asks for a child of a
+    /// [`ParentNamespace`](super::ParentNamespace), makes a new one. The main namespace stays: only its sockets go.
+    ///
+    /// # Example: a game is over
+    /// ```
+    /// let io = ferrio::Server::new();
+    /// let game = io.of("/game/17");
+    /// game.emit("over", &())?;
+    /// game.close();
+    /// # Ok::<_, ferrio::EmitError>(())
+    /// ```
+    pub fn close(&self) {
+        if self.name() != "/" {
+            {
+                let _rooms = self.inner.rooms.write();
+                self.inner.closed.store(true, Ordering::SeqCst);
+            }
+            if let Some(namespaces) = self.inner.registry.upgrade() {
+                namespaces.remove(self, false);
+            }
+        }
+        self.sockets().iter().for_each(Socket::disconnect);
+    }
+
     fn everybody(&self) -> BroadcastOperator {
         BroadcastOperator::new(self.clone())
     }
@@ -200,6 +233,30 @@ impl Namespace {
 
     pub(crate) fn rooms(&self) -> &RwLock<Rooms<Socket>> {
         &self.inner.rooms
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    pub(crate) fn parent(&self) -> Option<usize> {
+        self.inner.parent
+    }
+
+    pub(crate) fn visits(&self) -> &AtomicUsize {
+        &self.inner.visits
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.inner.open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn open(&self) {
+        self.inner.open.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {
@@ -249,9 +306,4 @@ impl fmt::Debug for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("name", &self.inner.name).finish_non_exhaustive()
     }
-}
-
-/// Lists of handlers change rarely and are read for every packet: a reader takes one reference.
-fn appended<T: Clone>(list: &Arc<[T]>, new: T) -> Arc<[T]> {
-    list.iter().cloned().chain([new]).collect()
 }

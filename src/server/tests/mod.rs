@@ -5,6 +5,7 @@ mod connecting;
 mod disconnecting;
 mod events;
 mod messaging;
+mod namespaces;
 
 use std::sync::Arc;
 use std::time::Duration;
