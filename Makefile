@@ -5,7 +5,7 @@ export CARGO_TERM_COLOR ?= auto
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 EXAMPLES := $(abspath $(TARGET_DIR))/quick/examples
 # Topics of the protocol tests that ferrio does not have yet.
-WITHOUT := dynamic-namespaces,recovery
+WITHOUT := recovery
 
 .PHONY: help run test check rust-test fuzz-corpus peers matrix browser bench fuzz docs tools protocol-tools dashboard clean
 

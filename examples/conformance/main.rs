@@ -17,7 +17,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 
 use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
-use ferrio::{ConnectError, Event, HandlerError, MsgpackParser, Namespace, Server, Socket, Value};
+use ferrio::{ConnectError, Event, HandlerError, MsgpackParser, Server, Socket, Value};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::net::TcpListener;
@@ -177,33 +177,38 @@ async fn check_token(socket: Socket) -> Result<(), ConnectError> {
     Err(ConnectError::new("bad token").with_data(&Code { code: 4001 }))
 }
 
-/// The events that every client may send.
-fn serve_clients(namespace: &Namespace) {
-    namespace.on_connect(welcome);
-    namespace.on("echo", echo);
-    namespace.on("ask", ask);
-    namespace.on("join", join);
-    namespace.on("leave", leave);
-    namespace.on("rooms", rooms);
-    namespace.on("cast", cast);
-    namespace.on("setdata", set_data);
-    namespace.on("handshake", handshake);
-    namespace.on("burst", burst);
-    namespace.on("blob", blob);
-    namespace.on("transport", transport);
-    namespace.on("bye", bye);
+/// The events that every client may send, on a namespace or on the parent of many.
+macro_rules! serve_clients {
+    ($namespace:expr) => {
+        let namespace = $namespace;
+        namespace.on_connect(welcome);
+        namespace.on("echo", echo);
+        namespace.on("ask", ask);
+        namespace.on("join", join);
+        namespace.on("leave", leave);
+        namespace.on("rooms", rooms);
+        namespace.on("cast", cast);
+        namespace.on("setdata", set_data);
+        namespace.on("handshake", handshake);
+        namespace.on("burst", burst);
+        namespace.on("blob", blob);
+        namespace.on("transport", transport);
+        namespace.on("bye", bye);
+    };
 }
 
-fn serve_conformance(io: &Server) {
+fn serve_conformance(io: &Server) -> Result<(), String> {
     for name in ["/", "/chat", "/auth"] {
-        serve_clients(&io.of(name));
+        serve_clients!(io.of(name));
     }
     io.of("/auth").use_(check_token);
+    serve_clients!(io.of_pattern("^/dyn-[0-9]+$").map_err(|error| error.to_string())?);
     let notes = Arc::new(control::Notes::default());
     for name in ["/", "/chat"] {
         control::listen_to_other_servers(&io.of(name), &notes);
     }
     control::serve(io, notes);
+    Ok(())
 }
 
 /// What the recorded transcripts were made against.
@@ -291,7 +296,7 @@ fn build() -> Result<Server, String> {
 async fn run() -> Result<(), String> {
     let io = build()?;
     match contract::variable("APP").as_deref() {
-        None | Some("conformance") => serve_conformance(&io),
+        None | Some("conformance") => serve_conformance(&io)?,
         Some("captures") => serve_captures(&io),
         Some(other) => {
             return Err(format!("APP={other} is not supported, accepted is conformance, captures"));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use tokio::time::Sleep;
 
@@ -19,7 +20,8 @@ use super::handler::Middleware;
 use super::handshake::Handshake;
 use super::hub::Hub;
 use super::legacy;
-use super::namespace::Namespace;
+use super::namespaces::{Found, Lookup, Visit};
+use super::parent::NamespaceRequest;
 use super::peer::{Peer, Route};
 use super::socket::Socket;
 use super::stats::warn_limited;
@@ -33,7 +35,7 @@ use crate::proto::socketio::{AnyDecoder, Packet, PacketKind, ParserError};
 pub struct Client {
     peer: Arc<Peer>,
     decoder: AnyDecoder,
-    /// Sockets whose middlewares wait.
+    /// Those who wait for the choice of their namespace, or for its middlewares.
     joining: Vec<Joining>,
     /// Packets that wait because too many handlers do.
     parked: Parked,
@@ -73,9 +75,24 @@ fn size(packet: &Packet) -> usize {
     size_of::<Packet>() + packet.namespace.len() + data
 }
 
-struct Joining {
-    socket: Socket,
-    middlewares: BoxFuture<'static, Result<(), ConnectError>>,
+/// A CONNECT that is not answered yet.
+enum Joining {
+    /// The parents of namespaces are asked whether they want the name.
+    Finding { packet: Packet, found: BoxFuture<'static, Result<Found, ConnectError>> },
+    Checking {
+        socket: Socket,
+        visit: Option<Visit>,
+        middlewares: BoxFuture<'static, Result<(), ConnectError>>,
+    },
+}
+
+impl Joining {
+    fn is_in(&self, namespace: &str) -> bool {
+        match self {
+            Joining::Finding { packet, .. } => packet.namespace == namespace,
+            Joining::Checking { socket, .. } => socket.is_in(namespace),
+        }
+    }
 }
 
 impl Client {
@@ -92,7 +109,7 @@ impl Client {
             paused: false,
         };
         if legacy::is_legacy(connection) {
-            client.handle_connect(hub, &Packet::new(PacketKind::Connect, "/"), cx);
+            client.handle_connect(hub, Packet::new(PacketKind::Connect, "/"), cx);
         }
         client.poll(hub, cx);
         client
@@ -119,7 +136,7 @@ impl Client {
                 self.peer.start_departed();
             }
         }
-        self.poll_middlewares(cx);
+        self.poll_joining(cx);
         if let Some(sleep) = &mut self.connect_timeout
             && sleep.as_mut().poll(cx).is_ready()
         {
@@ -201,7 +218,7 @@ impl Client {
     fn handle_packet(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {
         match (packet.kind, self.peer.route(&packet.namespace)) {
             (_, Route::Closed) => {}
-            (PacketKind::Connect, Route::NotJoined) => self.handle_connect(hub, &packet, cx),
+            (PacketKind::Connect, Route::NotJoined) => self.handle_connect(hub, packet, cx),
             (PacketKind::Event, Route::Socket(socket)) => Event::dispatch(&socket, packet),
             (PacketKind::Ack, Route::Socket(socket)) => {
                 // "ACK unknown id / without id: ignored."
@@ -218,10 +235,12 @@ impl Client {
         }
     }
 
-    fn handle_connect(&mut self, hub: &Hub, packet: &Packet, cx: &mut Context<'_>) {
-        let Some(namespace) = hub.namespace(&packet.namespace) else {
-            return self.send(&ConnectError::new("Invalid namespace").to_packet(&packet.namespace));
-        };
+    fn handle_connect(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {
+        let request = |name: ByteString| NamespaceRequest::new(name, self.handshake(&packet));
+        let lookup = hub.namespaces().look_up(&packet.namespace, request);
+        if let Lookup::Unknown = lookup {
+            return self.send(&ConnectError::invalid_namespace().to_packet(&packet.namespace));
+        }
         if self.peer.joined_count() + self.joining.len() >= hub.shared().config.max_namespaces_per_connection
         {
             self.peer.counters().namespaces_refused.increment();
@@ -229,55 +248,91 @@ impl Client {
             return self.send(&ConnectError::new("Too many namespaces").to_packet(&packet.namespace));
         }
         // The second socket would have the id of the first.
-        let is_joining = |joining: &Joining| joining.socket.is_in(&packet.namespace);
+        let is_joining = |joining: &Joining| joining.is_in(&packet.namespace);
         if legacy::is_legacy(self.peer.connection()) && self.joining.iter().any(is_joining) {
             return self.handle_violation(packet.kind);
         }
-        let socket = self.new_socket(namespace.clone(), packet);
+        match lookup {
+            Lookup::Unknown => {}
+            Lookup::Found(found) => self.check(found, &packet, cx),
+            Lookup::Waits(mut found) => match found.as_mut().poll(cx) {
+                Poll::Ready(found) => self.finish_find(found, &packet, cx),
+                Poll::Pending => self.joining.push(Joining::Finding { packet, found }),
+            },
+        }
+    }
+
+    fn finish_find(&mut self, found: Result<Found, ConnectError>, packet: &Packet, cx: &mut Context<'_>) {
+        match found {
+            Ok(found) => self.check(found, packet, cx),
+            Err(error) => self.send(&error.to_packet(&packet.namespace)),
+        }
+    }
+
+    /// Runs the middlewares of the namespace.
+    fn check(&mut self, found: Found, packet: &Packet, cx: &mut Context<'_>) {
+        let Found { namespace, visit } = found;
         let middlewares = namespace.middlewares();
+        let socket = Socket::new(namespace, Arc::clone(&self.peer), self.handshake(packet));
         if middlewares.is_empty() {
-            return self.finish_join(&socket, Ok(()));
+            return self.finish_join(&socket, visit, Ok(()));
         }
         let mut middlewares = Middleware::run_all(middlewares, socket.clone());
         match middlewares.as_mut().poll(cx) {
-            Poll::Ready(outcome) => self.finish_join(&socket, outcome),
-            Poll::Pending => self.joining.push(Joining { socket, middlewares }),
+            Poll::Ready(outcome) => self.finish_join(&socket, visit, outcome),
+            Poll::Pending => self.joining.push(Joining::Checking { socket, visit, middlewares }),
         }
     }
 
-    fn new_socket(&self, namespace: Namespace, packet: &Packet) -> Socket {
-        let connection = Arc::clone(self.peer.connection());
-        let handshake = Handshake::new(connection, packet.data.as_ref(), SystemTime::now());
-        Socket::new(namespace, Arc::clone(&self.peer), handshake)
+    fn handshake(&self, packet: &Packet) -> Handshake {
+        Handshake::new(Arc::clone(self.peer.connection()), packet.data.as_ref(), SystemTime::now())
     }
 
-    fn poll_middlewares(&mut self, cx: &mut Context<'_>) {
+    fn poll_joining(&mut self, cx: &mut Context<'_>) {
         let mut index = 0;
         while let Some(joining) = self.joining.get_mut(index) {
-            match joining.middlewares.as_mut().poll(cx) {
-                Poll::Pending => index += 1,
-                Poll::Ready(outcome) => {
-                    let Joining { socket, .. } = self.joining.remove(index);
-                    self.finish_join(&socket, outcome);
+            match joining {
+                Joining::Finding { found, .. } => {
+                    let Poll::Ready(found) = found.as_mut().poll(cx) else {
+                        index += 1;
+                        continue;
+                    };
+                    if let Joining::Finding { packet, .. } = self.joining.remove(index) {
+                        self.finish_find(found, &packet, cx);
+                    }
+                }
+                Joining::Checking { middlewares, .. } => {
+                    let Poll::Ready(outcome) = middlewares.as_mut().poll(cx) else {
+                        index += 1;
+                        continue;
+                    };
+                    if let Joining::Checking { socket, visit, .. } = self.joining.remove(index) {
+                        self.finish_join(&socket, visit, outcome);
+                    }
                 }
             }
         }
     }
 
-    fn finish_join(&mut self, socket: &Socket, outcome: Result<(), ConnectError>) {
+    fn finish_join(&mut self, socket: &Socket, mut visit: Option<Visit>, outcome: Result<(), ConnectError>) {
         match outcome {
             Err(error) => {
                 socket.abandon();
                 self.refuse(socket.home().name(), &error);
             }
-            Ok(()) if self.peer.admit(socket) => {
+            Ok(()) if self.peer.admit(socket, &mut visit) => {
                 self.connect_timeout = None;
                 for handler in &*socket.home().connect_handlers() {
                     handler.start(socket);
                 }
             }
-            // The connection closes, or the server does: nobody is told.
-            Ok(()) => socket.abandon(),
+            Ok(()) => {
+                socket.abandon();
+                // Otherwise the connection closes, or the server does: nobody is told.
+                if socket.home().is_closed() {
+                    self.send(&ConnectError::invalid_namespace().to_packet(socket.home().name()));
+                }
+            }
         }
     }
 
@@ -330,8 +385,10 @@ impl Client {
 
     fn drop_joining(&mut self) {
         for joining in std::mem::take(&mut self.joining) {
-            drop(joining.middlewares);
-            joining.socket.abandon();
+            if let Joining::Checking { socket, middlewares, .. } = joining {
+                drop(middlewares);
+                socket.abandon();
+            }
         }
     }
 }

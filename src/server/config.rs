@@ -16,6 +16,8 @@ pub(crate) struct ServerConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_attachments: usize,
     pub(crate) max_namespaces_per_connection: usize,
+    pub(crate) max_dynamic_namespaces: usize,
+    pub(crate) cleanup_empty_child_namespaces: bool,
     pub(crate) max_waiting_handlers: usize,
     pub(crate) max_parked_bytes: usize,
     pub(crate) client_bundle: Option<Arc<ClientBundle>>,
@@ -30,6 +32,8 @@ impl Default for ServerConfig {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             max_attachments: DecoderLimits::default().max_attachments,
             max_namespaces_per_connection: DEFAULT_MAX_NAMESPACES,
+            max_dynamic_namespaces: DEFAULT_MAX_DYNAMIC_NAMESPACES,
+            cleanup_empty_child_namespaces: false,
             max_waiting_handlers: DEFAULT_MAX_WAITING_HANDLERS,
             max_parked_bytes: DEFAULT_MAX_PARKED_BYTES,
             client_bundle: None,
@@ -48,6 +52,7 @@ impl ServerConfig {
             });
         }
         for (option, value) in [
+            ("max_dynamic_namespaces", self.max_dynamic_namespaces),
             ("max_namespaces_per_connection", self.max_namespaces_per_connection),
             ("max_waiting_handlers", self.max_waiting_handlers),
         ] {
@@ -77,6 +82,8 @@ impl ServerConfig {
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Far more than any application has, few enough that a connection stays small.
 const DEFAULT_MAX_NAMESPACES: usize = 100;
+/// What one client could make in a second must not fill the memory.
+const DEFAULT_MAX_DYNAMIC_NAMESPACES: usize = 10_000;
 const DEFAULT_MAX_WAITING_HANDLERS: usize = 1024;
 const DEFAULT_MAX_PARKED_BYTES: usize = 1024 * 1024;
 /// Node's timers count to 2^31 - 1 ms.

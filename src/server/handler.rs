@@ -191,14 +191,14 @@ impl Middleware {
         Box::pin(AssertUnwindSafe(run).catch_unwind().map(move |outcome| {
             outcome.unwrap_or_else(|panic| {
                 report_panic(peer.counters(), &Occasion::Middleware, &*panic);
-                Err(ConnectError::new("internal server error"))
+                Err(ConnectError::internal())
             })
         }))
     }
 }
 
 /// Event handlers by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EventHandlers(HashMap<Arc<str>, Arc<[EventHandler]>>);
 
 /// The handlers of one event, and its name.
@@ -244,13 +244,15 @@ impl EventHandlers {
 
 /// What a handler was called for.
 #[derive(Clone, Debug)]
-enum Occasion {
+pub(crate) enum Occasion {
     Connect,
     Disconnect,
     Event(Arc<str>),
     Middleware,
     RoomEvent,
     ServerSide(Arc<str>),
+    NewNamespace,
+    Predicate,
 }
 
 impl fmt::Display for Occasion {
@@ -262,6 +264,8 @@ impl fmt::Display for Occasion {
             Occasion::Middleware => f.write_str("middleware"),
             Occasion::RoomEvent => f.write_str("room event"),
             Occasion::ServerSide(name) => write!(f, "server-side event {name:?}"),
+            Occasion::NewNamespace => f.write_str("new namespace"),
+            Occasion::Predicate => f.write_str("predicate of namespaces"),
         }
     }
 }
@@ -332,7 +336,7 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
+pub(crate) fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
     counters.handler_panics.increment();
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");

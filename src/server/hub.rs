@@ -1,29 +1,25 @@
 //! Hub: what the engine's connections talk to; the namespaces, and what they share.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytestring::ByteString;
-
 use super::client::Client;
 use super::config::ServerConfig;
 use super::data::TypeMap;
 use super::drain::Drain;
 use super::namespace::Namespace;
+use super::namespaces::Namespaces;
 use super::stats::{Counters, warn_limited};
 use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::Packet;
-use crate::sync::RwLock;
 
 /// Serves the connections of an engine: the part of a [`Server`](super::Server) that the engine holds.
 pub struct Hub {
-    shared: Arc<Shared>,
-    namespaces: RwLock<HashMap<ByteString, Namespace>>,
+    namespaces: Arc<Namespaces>,
     on_refusal: Option<Box<RefusalObserver>>,
 }
 
@@ -66,33 +62,26 @@ impl Shared {
 
 impl Hub {
     pub(crate) fn new(shared: Shared, on_refusal: Option<Box<RefusalObserver>>) -> Hub {
-        Hub { shared: Arc::new(shared), namespaces: RwLock::default(), on_refusal }
+        Hub { namespaces: Namespaces::new(Arc::new(shared)), on_refusal }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+        self.namespaces.shared()
     }
 
-    /// The namespace of this name, exactly.
-    pub(crate) fn namespace(&self, name: &str) -> Option<Namespace> {
-        self.namespaces.read().get(name).cloned()
+    pub(crate) fn namespaces(&self) -> &Arc<Namespaces> {
+        &self.namespaces
     }
 
     /// The namespace of this name, made if there is none.
     pub(crate) fn of(&self, name: &str) -> Namespace {
-        let name = if name.starts_with('/') { ByteString::from(name) } else { format!("/{name}").into() };
-        if let Some(namespace) = self.namespace(&name) {
-            return namespace;
-        }
-        let new = Namespace::new(name.clone(), Arc::clone(&self.shared)); // unlocked: the parser may be user code
-        self.namespaces.write().entry(name).or_insert(new).clone()
+        self.namespaces.of(name)
     }
 
     /// Lets no socket in any more, and takes out those that are in.
     pub(crate) fn close(&self) {
-        self.shared.closing.store(true, Ordering::SeqCst);
-        let namespaces: Vec<Namespace> = self.namespaces.read().values().cloned().collect();
-        for namespace in namespaces {
+        self.shared().closing.store(true, Ordering::SeqCst);
+        for namespace in self.namespaces.all() {
             for socket in namespace.sockets() {
                 socket.peer().depart_all(super::DisconnectReason::ServerShuttingDown, false);
             }
@@ -124,13 +113,13 @@ impl EngineHandler for Hub {
     }
 
     fn on_late(&self, late: Duration) {
-        self.shared.counters.late_timers.increment();
+        self.shared().counters.late_timers.increment();
         let late = late.as_millis();
-        warn_limited!(self.shared.counters, late, "a heartbeat is late (ms): a handler blocks its thread");
+        warn_limited!(self.shared().counters, late, "a heartbeat is late (ms): a handler blocks its thread");
     }
 
     fn on_refusal(&self, refusal: &Refusal, request: &RequestHead) {
-        self.shared.counters.refusals.increment();
+        self.shared().counters.refusals.increment();
         tracing::debug!(code = refusal.code(), "a request was refused");
         if let Some(observe) = &self.on_refusal {
             observe(refusal, request);

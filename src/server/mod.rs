@@ -11,6 +11,7 @@
 //! | to | go to |
 //! |---|---|
 //! | join a namespace, route a packet | `client.rs`; what sockets of one connection share: `peer.rs` |
+//! | find or make the namespace a client asks for | `namespaces.rs`; rules for many names: `parent.rs` |
 //! | start a user's handler | `handler.rs` |
 //! | choose who hears a broadcast | `rooms.rs` |
 
@@ -26,10 +27,13 @@ mod disconnect;
 mod drain;
 mod event;
 mod handler;
+mod handlers;
 mod handshake;
 mod hub;
 mod legacy;
 mod namespace;
+mod namespaces;
+mod parent;
 mod peer;
 mod remote_socket;
 mod room_event;
@@ -62,6 +66,7 @@ pub use handler::{HandlerError, HandlerOutput, MiddlewareOutput};
 pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
 pub use namespace::Namespace;
+pub use parent::{NamespaceRequest, ParentBroadcastOperator, ParentNamespace, PredicateOutput};
 pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
 pub use room_event::RoomEvent;
 pub use rooms::{IntoRooms, Room};

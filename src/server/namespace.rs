@@ -1,10 +1,10 @@
 //! Namespace: its sockets, its middlewares, its handlers.
 
 use std::any::type_name;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -17,17 +17,19 @@ use super::broadcast_ack::{Answers, BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
-    ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, Middleware,
-    MiddlewareOutput, RegisteredHandlers, ServerSideHandler, warn_of_special_name,
+    ConnectHandler, DisconnectHandler, EventHandler, HandlerOutput, Middleware, MiddlewareOutput,
+    RegisteredHandlers, ServerSideHandler, warn_of_special_name,
 };
+use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::namespaces::{Namespaces, Registry};
 use super::remote_socket::{FetchError, RemoteSocket};
 use super::room_event::{RoomEvent, RoomObservers};
 use super::rooms::{IntoRooms, Room, Rooms};
 use super::server_side::{ServerSideEvent, check_server_side};
 use super::socket::{EmitError, Socket, SocketId};
 use crate::proto::EncodedMessage;
-use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
+use crate::proto::socketio::{EncodedPacket, Payload};
 use crate::sync::RwLock;
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
@@ -63,34 +65,41 @@ struct Inner {
     next_ack: AtomicU64,
     pending_broadcasts: PendingBroadcasts,
     room_observers: RoomObservers,
-}
-
-struct Handlers {
-    middlewares: Arc<[Middleware]>,
-    server_side: HashMap<Arc<str>, Arc<[ServerSideHandler]>>,
-    connect: Arc<[ConnectHandler]>,
-    disconnect: Arc<[DisconnectHandler]>,
-    events: EventHandlers,
+    registry: Registry,
+    /// The number of the parent whose child it is.
+    parent: Option<usize>,
+    /// Clients in it or on their way into it; counted where it may be cleaned up.
+    visits: AtomicUsize,
+    /// All have been told of it who may want to guard it.
+    open: AtomicBool,
+    /// Nobody gets in any more; changes under the lock of the rooms.
+    closed: AtomicBool,
 }
 
 impl Namespace {
-    pub(crate) fn new(name: ByteString, shared: Arc<Shared>) -> Namespace {
-        let handlers = Handlers {
-            middlewares: Arc::default(),
-            server_side: HashMap::new(),
-            connect: Arc::default(),
-            disconnect: Arc::default(),
-            events: EventHandlers::default(),
-        };
+    pub(crate) fn new(
+        name: ByteString,
+        farewell: Option<Arc<EncodedMessage>>,
+        namespaces: &Arc<Namespaces>,
+        parent: Option<usize>,
+        handlers: Handlers,
+        open: bool,
+    ) -> Namespace {
+        let shared = namespaces.shared();
         let inner = Inner {
-            farewell: shared.encode(&Packet::new(PacketKind::Disconnect, name.clone())),
+            farewell,
             name,
-            shared,
+            shared: Arc::clone(shared),
             rooms: RwLock::default(),
             handlers: RwLock::new(handlers),
             next_ack: AtomicU64::new(0),
             pending_broadcasts: PendingBroadcasts::default(),
             room_observers: RoomObservers::default(),
+            registry: Arc::downgrade(namespaces),
+            parent,
+            visits: AtomicUsize::new(0),
+            open: AtomicBool::new(open),
+            closed: AtomicBool::new(false),
         };
         Namespace { inner: Arc::new(inner) }
     }
@@ -112,8 +121,7 @@ impl Namespace {
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: MiddlewareOutput> + Send + 'static,
     {
-        let mut handlers = self.inner.handlers.write();
-        handlers.middlewares = appended(&handlers.middlewares, Middleware::new(middleware));
+        append(&mut self.inner.handlers.write().middlewares, Middleware::new(middleware));
     }
 
     /// Adds a handler of new sockets. What it emits before it first waits follows the client's CONNECT.
@@ -122,8 +130,7 @@ impl Namespace {
         F: Fn(Socket) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        let mut handlers = self.inner.handlers.write();
-        handlers.connect = appended(&handlers.connect, ConnectHandler::new(handler));
+        append(&mut self.inner.handlers.write().connect, ConnectHandler::new(handler));
     }
 
     /// Adds a handler of an event, for all sockets of the namespace. Several handlers of one event are started in the
@@ -171,8 +178,7 @@ impl Namespace {
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        let mut handlers = self.inner.handlers.write();
-        handlers.disconnect = appended(&handlers.disconnect, DisconnectHandler::new(handler));
+        append(&mut self.inner.handlers.write().disconnect, DisconnectHandler::new(handler));
     }
 
     /// Emits an event to all sockets of the namespace.
@@ -336,7 +342,7 @@ impl Namespace {
     {
         let mut handlers = self.inner.handlers.write();
         let list = handlers.server_side.entry(event.into()).or_default();
-        *list = appended(list, ServerSideHandler::new(handler));
+        append(list, ServerSideHandler::new(handler));
     }
 
     /// Gives the sockets that are connected now, in no particular order; those of a room:
@@ -348,6 +354,33 @@ impl Namespace {
     /// Gives the socket with this id, if it is connected to this process now.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         self.inner.rooms.read().get(id).cloned()
+    }
+
+    /// Closes the namespace: its sockets are disconnected (`server namespace disconnect`) and told so, and nobody can join
+    /// it any more (`Invalid namespace`), those included whose middlewares still run. Their connections stay open.
+    ///
+    /// [`Server::of`](super::Server::of) with its name, or a client that asks for a child of a
+    /// [`ParentNamespace`](super::ParentNamespace), makes a new one. The main namespace stays: only its sockets go.
+    ///
+    /// # Example: a game is over
+    /// ```
+    /// let io = ferrio::Server::new();
+    /// let game = io.of("/game/17");
+    /// game.emit("over", &())?;
+    /// game.close();
+    /// # Ok::<_, ferrio::EmitError>(())
+    /// ```
+    pub fn close(&self) {
+        if self.name() != "/" {
+            {
+                let _rooms = self.inner.rooms.write();
+                self.inner.closed.store(true, Ordering::SeqCst);
+            }
+            if let Some(namespaces) = self.inner.registry.upgrade() {
+                namespaces.remove(self, false);
+            }
+        }
+        self.sockets().iter().for_each(Socket::disconnect);
     }
 
     fn everybody(&self) -> BroadcastOperator {
@@ -394,6 +427,30 @@ impl Namespace {
         args: &T,
     ) -> Result<EncodedPacket, EmitError> {
         self.shared().config.codec.ack(self.name(), id, args)
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    pub(crate) fn parent(&self) -> Option<usize> {
+        self.inner.parent
+    }
+
+    pub(crate) fn visits(&self) -> &AtomicUsize {
+        &self.inner.visits
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.inner.open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn open(&self) {
+        self.inner.open.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {
@@ -514,9 +571,4 @@ fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, target: &Target, v
             socket.peer().send(Arc::clone(message));
         }
     });
-}
-
-/// Lists of handlers change rarely and are read for every packet: a reader takes one reference.
-fn appended<T: Clone>(list: &Arc<[T]>, new: T) -> Arc<[T]> {
-    list.iter().cloned().chain([new]).collect()
 }

@@ -15,6 +15,7 @@ use futures_util::task::AtomicWaker;
 use super::disconnect::DisconnectReason;
 use super::hub::Shared;
 use super::legacy;
+use super::namespaces::Visit;
 use super::rooms::Room;
 use super::socket::Socket;
 use super::stats::Counters;
@@ -43,7 +44,7 @@ struct State {
     /// In the order of joining.
     joined: Vec<Joined>,
     /// Sockets that left and whose handlers have not been started.
-    departed: Vec<(Socket, DisconnectReason)>,
+    departed: Vec<Departed>,
     /// Nobody joins any more.
     closed: bool,
 }
@@ -52,6 +53,14 @@ struct Joined {
     socket: Socket,
     /// Of two sockets in one namespace (two CONNECTs during a slow middleware), packets go to the later one.
     routed: bool,
+    visit: Option<Visit>,
+}
+
+struct Departed {
+    socket: Socket,
+    reason: DisconnectReason,
+    /// Ends when the handlers have been started, under no lock.
+    _visit: Option<Visit>,
 }
 
 /// Where a packet of a namespace goes.
@@ -114,8 +123,8 @@ impl Peer {
         self.state.lock().joined.len()
     }
 
-    /// Lets a socket into its namespace and tells the client; `false` if it came too late.
-    pub(crate) fn admit(&self, socket: &Socket) -> bool {
+    /// Lets a socket into its namespace and tells the client; `false` if it came too late. The visit is taken if not.
+    pub(crate) fn admit(&self, socket: &Socket, visit: &mut Option<Visit>) -> bool {
         let welcome = welcome(socket);
         let mut state = self.state.lock();
         if state.closed || self.connection.is_closed() {
@@ -123,7 +132,7 @@ impl Peer {
         }
         // Under this lock nothing that is sent to the namespace comes before the CONNECT.
         let mut rooms = socket.home().rooms().write();
-        if self.shared.is_closing() {
+        if self.shared.is_closing() || socket.home().is_closed() {
             return false;
         }
         socket.set_connected();
@@ -133,7 +142,7 @@ impl Peer {
         welcome.into_iter().for_each(|welcome| self.send(welcome));
         drop(rooms);
         state.unroute(socket);
-        state.joined.push(Joined { socket: socket.clone(), routed: true });
+        state.joined.push(Joined { socket: socket.clone(), routed: true, visit: visit.take() });
         self.counters().sockets.increment();
         drop(state);
         socket.home().tell_room_events();
@@ -176,7 +185,7 @@ impl Peer {
     }
 
     fn remove(&self, state: &mut State, index: usize, reason: DisconnectReason, farewell: bool) -> Socket {
-        let socket = state.joined.remove(index).socket;
+        let Joined { socket, visit, .. } = state.joined.remove(index);
         state.unroute(&socket);
         let message = farewell.then(|| socket.home().farewell()).flatten();
         {
@@ -187,7 +196,7 @@ impl Peer {
             message.into_iter().for_each(|message| self.send(message));
         }
         self.counters().sockets.decrement();
-        state.departed.push((socket.clone(), reason));
+        state.departed.push(Departed { socket: socket.clone(), reason, _visit: visit });
         socket
     }
 
@@ -198,7 +207,7 @@ impl Peer {
             if departed.is_empty() {
                 return;
             }
-            for (socket, reason) in departed {
+            for Departed { socket, reason, _visit } in departed {
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);
                 }

@@ -30,7 +30,8 @@ pub struct Stats {
     pub handler_panics: u64,
     /// Times that reading from a connection paused because too many of its handlers were waiting.
     pub inbound_paused: u64,
-    /// CONNECT packets refused because their connection had joined too many namespaces.
+    /// CONNECT packets refused because their connection had joined too many namespaces, or because there were too many
+    /// dynamic ones.
     pub namespaces_refused: u64,
     /// Connections closed because they did not read what was sent to them.
     pub slow_peers: u64,

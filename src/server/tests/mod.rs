@@ -7,6 +7,7 @@ mod disconnecting;
 mod drain;
 mod events;
 mod messaging;
+mod namespaces;
 mod parsers;
 mod room_events;
 mod server_side;
