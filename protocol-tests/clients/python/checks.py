@@ -19,7 +19,7 @@ import socketio
 # By default these clients give a poll up that answers with more than 16 packets; Node's server sends what there is.
 engineio.payload.Payload.max_decode_packets = 1000
 
-DEADLINE = 5  # seconds for anything that must happen
+DEADLINE = 20  # seconds for anything that must happen, on a busy machine too
 PIPELINED = 200
 HEARTBEAT_SURVIVAL = 1.6  # seconds: five intervals of 300 ms; the client does not tell of its heartbeats
 MEGABYTE = 1_000_000
