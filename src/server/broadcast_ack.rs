@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::ack::AckError;
 use super::namespace::Namespace;
-use super::socket::{EmitError, Socket};
+use super::socket::{EmitError, SocketId};
 use crate::proto::socketio::Payload;
 use crate::sync::Mutex;
 
@@ -203,7 +203,7 @@ pub(crate) struct PendingBroadcasts(Mutex<HashMap<u64, PendingBroadcast>>);
 #[derive(Debug)]
 struct PendingBroadcast {
     /// Who has not answered.
-    missing: HashSet<Socket>,
+    missing: HashSet<SocketId>,
     /// Somebody has left without an answer: as on Node the wait is then for the deadline.
     incomplete: bool,
     answers: mpsc::UnboundedSender<Payload>,
@@ -214,7 +214,7 @@ impl PendingBroadcasts {
     ///
     /// Called under the lock of the namespace's rooms: so nobody in `missing` has left yet, and whoever leaves later is
     /// forgotten by [`PendingBroadcasts::forget_socket`].
-    pub(crate) fn expect(&self, id: u64, missing: HashSet<Socket>) -> mpsc::UnboundedReceiver<Payload> {
+    pub(crate) fn expect(&self, id: u64, missing: HashSet<SocketId>) -> mpsc::UnboundedReceiver<Payload> {
         let (answers, receiver) = mpsc::unbounded_channel();
         if !missing.is_empty() {
             self.0.lock().insert(id, PendingBroadcast { missing, incomplete: false, answers });
@@ -223,16 +223,20 @@ impl PendingBroadcasts {
     }
 
     /// Takes a client's answer; the first one counts, and only that of a client who was asked.
-    pub(crate) fn resolve(&self, id: u64, socket: &Socket, data: Option<Payload>) {
-        // What is taken out is dropped after the lock is released: it may be the last of a socket.
-        let (answers, _answered, _done) = {
+    pub(crate) fn resolve(&self, id: u64, socket: &SocketId, data: Option<Payload>) {
+        let answers = {
             let mut pending = self.0.lock();
             let Some(broadcast) = pending.get_mut(&id) else { return };
-            let Some(answered) = broadcast.missing.take(socket) else { return };
+            if !broadcast.missing.remove(socket) {
+                return;
+            }
             let answers = broadcast.answers.clone();
-            let done = broadcast.missing.is_empty() && !broadcast.incomplete;
-            (answers, answered, done.then(|| pending.remove(&id)))
+            if broadcast.missing.is_empty() && !broadcast.incomplete {
+                pending.remove(&id);
+            }
+            answers
         };
+        // Outside the lock: it wakes whoever waits.
         let data = data.unwrap_or_else(|| Payload::ack(&()).expect("no arguments have a JSON form"));
         // Whoever waited may have stopped waiting.
         let _ = answers.send(data);
@@ -240,17 +244,13 @@ impl PendingBroadcasts {
 
     /// Nobody waits for the answers to this broadcast any more.
     pub(crate) fn forget(&self, id: u64) {
-        let _dropped_unlocked = self.0.lock().remove(&id);
+        self.0.lock().remove(&id);
     }
 
     /// The socket has left: no answer of it comes any more.
-    pub(crate) fn forget_socket(&self, socket: &Socket) {
-        let mut _dropped_unlocked = Vec::new();
+    pub(crate) fn forget_socket(&self, socket: &SocketId) {
         for broadcast in self.0.lock().values_mut() {
-            if let Some(left) = broadcast.missing.take(socket) {
-                broadcast.incomplete = true;
-                _dropped_unlocked.push(left);
-            }
+            broadcast.incomplete |= broadcast.missing.remove(socket);
         }
     }
 

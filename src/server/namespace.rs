@@ -473,7 +473,7 @@ impl Namespace {
         let rooms = self.inner.rooms.read();
         let mut meant = HashSet::new();
         rooms.select(&target.rooms, &target.except, |socket| {
-            meant.insert(socket.clone());
+            meant.insert(socket.id().clone());
         });
         // Before the first can answer.
         let answers = self.inner.pending_broadcasts.expect(id, meant);

@@ -398,7 +398,7 @@ impl Socket {
 
     pub(crate) fn resolve_ack(&self, id: u64, data: Option<Payload>) {
         let Some(sender) = self.read_extras(|extras| extras.acks.remove(&id)).flatten() else {
-            return self.home().pending_broadcasts().resolve(id, self, data);
+            return self.home().pending_broadcasts().resolve(id, self.id(), data);
         };
         let data = data.unwrap_or_else(|| Payload::ack(&()).expect("no arguments have a JSON form"));
         // Whoever waited may have stopped waiting.
@@ -416,7 +416,7 @@ impl Socket {
 
     /// The socket has left: no acknowledgement comes any more, and its rooms are told of. Called outside all locks.
     pub(crate) fn forget_acks(&self) {
-        self.home().pending_broadcasts().forget_socket(self);
+        self.home().pending_broadcasts().forget_socket(self.id());
         self.home().tell_room_events();
         let _dropped_unlocked = self.read_extras(|extras| std::mem::take(&mut extras.acks));
     }

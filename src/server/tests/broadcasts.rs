@@ -247,6 +247,7 @@ async fn those_addressed_are_disconnected() {
     io.disconnect_sockets(true);
     assert_eq!((bob.poll().await, bob.poll().await), ("41".to_owned(), "6|1".to_owned()));
     settle().await;
+    assert!(bob.is_closed().await);
     assert_eq!(log.take(), ["/ server namespace disconnect 0", "/ server namespace disconnect 0"]);
 }
 
