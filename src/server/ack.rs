@@ -110,16 +110,26 @@ pub enum AckError {
     Emit(EmitError),
     /// The acknowledgement did not come in time.
     Timeout,
+    /// Not all other servers have answered in time.
+    Unanswered {
+        /// How many have.
+        received: usize,
+        /// How many were asked.
+        expected: usize,
+    },
 }
 
 impl fmt::Display for AckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AckError::Args(_) => "the acknowledgement is something else than was asked for",
-            AckError::Disconnected => "the socket has been disconnected",
-            AckError::Emit(_) => "the event could not be emitted",
-            AckError::Timeout => "operation has timed out",
-        })
+        match self {
+            AckError::Args(_) => f.write_str("the acknowledgement is something else than was asked for"),
+            AckError::Disconnected => f.write_str("the socket has been disconnected"),
+            AckError::Emit(_) => f.write_str("the event could not be emitted"),
+            AckError::Timeout => f.write_str("operation has timed out"),
+            AckError::Unanswered { received, expected } => {
+                write!(f, "timeout reached: only {received} responses received out of {expected}")
+            }
+        }
     }
 }
 
@@ -128,7 +138,7 @@ impl std::error::Error for AckError {
         match self {
             AckError::Args(error) => Some(error),
             AckError::Emit(error) => Some(error),
-            AckError::Disconnected | AckError::Timeout => None,
+            AckError::Disconnected | AckError::Timeout | AckError::Unanswered { .. } => None,
         }
     }
 }

@@ -1,17 +1,17 @@
 //! BroadcastOperator: who is addressed, how, and what they are told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::broadcast_ack::{Answers, BroadcastAcks};
+use super::adapter::{Adapter, BroadcastOptions, Gathered};
+use super::broadcast_ack::{Answers, BroadcastAcks, DEFAULT_ACK_TIMEOUT};
 use super::namespace::Namespace;
 use super::remote_socket::{FetchError, RemoteSocket};
 use super::rooms::{IntoRooms, Room};
 use super::socket::{EmitError, Socket};
-use crate::proto::EncodedMessage;
+use crate::proto::socketio::EncodedPacket;
 
 /// Some sockets of a namespace, chosen by rooms, and how they are told. Each call gives another operator and leaves
 /// this one as it is.
@@ -26,37 +26,19 @@ use crate::proto::EncodedMessage;
 #[must_use = "nothing is sent before `emit`"]
 pub struct BroadcastOperator {
     namespace: Namespace,
-    target: Target,
-    flags: Flags,
-}
-
-/// Whom a broadcast is for: who is in one of `rooms` (everybody, where that is empty), and in none of `except`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) rooms: Vec<Room>,
-    pub(crate) except: Vec<Room>,
-    /// Only sockets of this process.
-    pub(crate) local: bool,
-}
-
-/// How a broadcast is sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Flags {
-    volatile: bool,
-    uncompressed: bool,
-    timeout: Option<Duration>,
+    options: BroadcastOptions,
 }
 
 impl BroadcastOperator {
     pub(crate) fn new(namespace: Namespace) -> BroadcastOperator {
-        BroadcastOperator { namespace, target: Target::default(), flags: Flags::default() }
+        BroadcastOperator { namespace, options: BroadcastOptions::default() }
     }
 
     /// Adds rooms: a socket is addressed if it is in one of all that were added, and hears once. As on Node, no room at
     /// all (an empty list, too) means the whole namespace.
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         let mut other = self.clone();
-        other.target.rooms.extend(rooms.into_rooms());
+        other.options.rooms.extend(rooms.into_rooms());
         other
     }
 
@@ -68,14 +50,14 @@ impl BroadcastOperator {
     /// Leaves out the sockets that are in these rooms.
     pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         let mut other = self.clone();
-        other.target.except.extend(rooms.into_rooms());
+        other.options.except.extend(rooms.into_rooms());
         other
     }
 
     /// Addresses only sockets that are connected to this process. A server that stands alone has no others.
     pub fn local(&self) -> BroadcastOperator {
         let mut other = self.clone();
-        other.target.local = true;
+        other.options.flags.local = true;
         other
     }
 
@@ -93,7 +75,7 @@ impl BroadcastOperator {
     /// ```
     pub fn volatile(&self) -> BroadcastOperator {
         let mut other = self.clone();
-        other.flags.volatile = true;
+        other.options.flags.volatile = true;
         other
     }
 
@@ -101,7 +83,7 @@ impl BroadcastOperator {
     /// compressed already (pictures, archives): trying again costs time and gains nothing.
     pub fn compress(&self, compress: bool) -> BroadcastOperator {
         let mut other = self.clone();
-        other.flags.uncompressed = !compress;
+        other.options.flags.compress = Some(compress);
         other
     }
 
@@ -109,7 +91,7 @@ impl BroadcastOperator {
     /// is 1 ms, which nobody can keep.)
     pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
         let mut other = self.clone();
-        other.flags.timeout = Some(timeout);
+        other.options.flags.timeout = Some(timeout);
         other
     }
 
@@ -124,7 +106,7 @@ impl BroadcastOperator {
     /// }
     /// ```
     pub fn sockets(&self) -> Vec<Socket> {
-        self.namespace.select(&self.target)
+        self.namespace.select(&self.options)
     }
 
     /// Emits an event to the sockets that are addressed; the arguments are those of
@@ -133,8 +115,11 @@ impl BroadcastOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let message = self.encode(None, event, args)?;
-        self.namespace.deliver(&message, &self.target, self.flags.volatile);
+        let packet = self.namespace.encode_event(None, event, args)?;
+        if let Some(others) = self.others() {
+            others.broadcast(&packet.payload(), &self.options);
+        }
+        self.namespace.deliver(packet.message, &self.options);
         Ok(())
     }
 
@@ -169,23 +154,32 @@ impl BroadcastOperator {
 
     /// The same, with the answers unread.
     pub(crate) fn ask<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Answers {
-        let timeout = self.flags.timeout.unwrap_or(DEFAULT_ACK_TIMEOUT);
         let id = self.namespace.next_ack_id();
-        match self.encode(Some(id), event, args) {
-            Ok(message) => {
-                let answers =
-                    self.namespace.deliver_for_acks(id, &message, &self.target, self.flags.volatile);
-                Answers::new(self.namespace.clone(), id, answers, timeout)
-            }
-            Err(error) => Answers::failed(error),
-        }
+        let packet: EncodedPacket = match self.namespace.encode_event(Some(id), event, args) {
+            Ok(packet) => packet,
+            Err(error) => return Answers::failed(error),
+        };
+        let timeout = self.options.flags.timeout.unwrap_or(DEFAULT_ACK_TIMEOUT);
+        let others = self.others().map(|others| others.broadcast_with_ack(&packet.payload(), &self.options));
+        let (_, answers) = self.namespace.deliver_for_acks(id, packet.message, &self.options);
+        Answers::of_sockets(&self.namespace, id, answers, others, timeout)
+    }
+
+    /// The same for one socket, which may be elsewhere.
+    pub(crate) fn ask_one<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Answers {
+        let mut other = self.clone();
+        other.options.flags.expect_single_response = true;
+        other.ask(event, args)
     }
 
     /// Lets the sockets that are addressed join a room or several: Node's `socketsJoin`. They join together: no broadcast
     /// reaches only some of them.
     pub fn sockets_join(&self, rooms: impl IntoRooms) {
         let joined: Vec<Room> = rooms.into_rooms().collect();
-        self.namespace.join_selected(&self.target, &joined);
+        self.namespace.join_selected(&self.options, &joined);
+        if let Some(others) = self.others() {
+            others.sockets_join(&self.options, &joined);
+        }
     }
 
     /// Lets the sockets that are addressed leave a room or several, together: Node's `socketsLeave`.
@@ -197,25 +191,26 @@ impl BroadcastOperator {
     /// ```
     pub fn sockets_leave(&self, rooms: impl IntoRooms) {
         let left: Vec<Room> = rooms.into_rooms().collect();
-        self.namespace.leave_selected(&self.target, &left);
+        self.namespace.leave_selected(&self.options, &left);
+        if let Some(others) = self.others() {
+            others.sockets_leave(&self.options, &left);
+        }
     }
 
     /// Takes the sockets that are addressed out of the namespace, as [`Socket::disconnect`]; with `close` their
     /// connections are closed, as by [`Socket::close_connection`]. Node's `disconnectSockets`.
     pub fn disconnect_sockets(&self, close: bool) {
-        for socket in self.sockets() {
-            if close {
-                socket.close_connection();
-            } else {
-                socket.disconnect();
-            }
+        if let Some(others) = self.others() {
+            others.disconnect_sockets(&self.options, close);
         }
+        self.namespace.disconnect_selected(&self.options, close);
     }
 
     /// Gives handles of the sockets that are addressed, of all servers, in no particular order: Node's `fetchSockets`.
     ///
     /// # Errors
-    /// If another server does not answer in time. A server that stands alone asks nobody.
+    /// If another server does not answer in time; what came is in the error. A server that stands alone asks nobody.
+    /// Where those that answer are enough: [`BroadcastOperator::gather_sockets`].
     ///
     /// # Example: what is known of those in a room
     /// ```
@@ -228,17 +223,36 @@ impl BroadcastOperator {
     /// # }
     /// ```
     pub async fn fetch_sockets(&self) -> Result<Vec<RemoteSocket>, FetchError> {
-        Ok(self.sockets().into_iter().map(RemoteSocket::of).collect())
+        let gathered = self.gather_sockets().await;
+        if gathered.missing() > 0 {
+            return Err(FetchError { gathered });
+        }
+        Ok(gathered.items)
     }
 
-    fn encode<T: Serialize + ?Sized>(
-        &self,
-        id: Option<u64>,
-        event: &str,
-        args: &T,
-    ) -> Result<Arc<EncodedMessage>, EmitError> {
-        let packet = self.namespace.encode_event(id, event, args)?;
-        Ok(Arc::new(packet.message.with_compress(!self.flags.uncompressed)))
+    /// Gives handles of the sockets that are addressed, of this server and of all others that answer in time: how many
+    /// have not is [`Gathered::missing`].
+    ///
+    /// # Example: the room as far as it is known
+    /// ```
+    /// # async fn list(io: ferrio::Server) {
+    /// let found = io.in_("lobby").gather_sockets().await;
+    /// println!("{} sockets, {} servers are silent", found.items.len(), found.missing());
+    /// # }
+    /// ```
+    pub async fn gather_sockets(&self) -> Gathered<RemoteSocket> {
+        let mine = self.sockets().into_iter().map(RemoteSocket::of);
+        let mut gathered = match self.others() {
+            Some(others) => others.fetch_sockets(&self.options).await,
+            None => Gathered::nothing(),
+        };
+        gathered.items.splice(..0, mine);
+        gathered
+    }
+
+    /// The link to the other servers, unless there are none or they are not meant.
+    fn others(&self) -> Option<&dyn Adapter> {
+        if self.options.flags.local { None } else { self.namespace.adapter() }
     }
 }
 
@@ -254,6 +268,3 @@ impl Socket {
         self.broadcast().local()
     }
 }
-
-/// Long enough for a slow line, short enough that a client which never answers costs little.
-const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(5);

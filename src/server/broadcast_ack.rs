@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::ack::AckError;
+use super::adapter::RemoteAnswers;
 use super::namespace::Namespace;
 use super::socket::{EmitError, SocketId};
 use crate::proto::socketio::Payload;
@@ -112,24 +113,41 @@ pub(crate) struct Answers {
 }
 
 struct Waiting {
-    namespace: Namespace,
-    id: u64,
-    answers: mpsc::UnboundedReceiver<Payload>,
-    deadline: Instant,
+    /// `None`: all have answered.
+    local: Option<Local>,
+    remote: Option<RemoteAnswers>,
+    /// `None`: the others end by themselves.
+    deadline: Option<Instant>,
     /// Made when first polled: there is a runtime then.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+/// The answers of this server's own sockets.
+struct Local {
+    namespace: Namespace,
+    id: u64,
+    answers: mpsc::UnboundedReceiver<Payload>,
+}
+
 impl Answers {
-    pub(crate) fn new(
-        namespace: Namespace,
+    /// Of sockets of this server, and of others.
+    pub(crate) fn of_sockets(
+        namespace: &Namespace,
         id: u64,
         answers: mpsc::UnboundedReceiver<Payload>,
+        remote: Option<RemoteAnswers>,
         timeout: Duration,
     ) -> Answers {
         let now = Instant::now();
-        let deadline = now.checked_add(timeout).unwrap_or(now + FAR_FUTURE);
-        Answers { failed: None, waiting: Some(Waiting { namespace, id, answers, deadline, sleep: None }) }
+        let deadline = Some(now.checked_add(timeout).unwrap_or(now + FAR_FUTURE));
+        let local = Some(Local { namespace: namespace.clone(), id, answers });
+        Answers { failed: None, waiting: Some(Waiting { local, remote, deadline, sleep: None }) }
+    }
+
+    /// Of other servers, who end by themselves.
+    pub(crate) fn of_servers(remote: RemoteAnswers) -> Answers {
+        let waiting = Waiting { local: None, remote: Some(remote), deadline: None, sleep: None };
+        Answers { failed: None, waiting: Some(waiting) }
     }
 
     pub(crate) fn failed(error: EmitError) -> Answers {
@@ -147,15 +165,29 @@ impl Answers {
             return Poll::Ready(Some(Err(AckError::Emit(error))));
         }
         let Some(waiting) = &mut self.waiting else { return Poll::Ready(None) };
-        match waiting.answers.poll_recv(cx) {
-            Poll::Ready(Some(answer)) => return Poll::Ready(Some(Ok(answer))),
-            Poll::Ready(None) => {
-                self.waiting = None;
-                return Poll::Ready(None);
+        if let Some(local) = &mut waiting.local {
+            match local.answers.poll_recv(cx) {
+                Poll::Ready(Some(answer)) => return Poll::Ready(Some(Ok(answer))),
+                Poll::Ready(None) => waiting.local = None,
+                Poll::Pending => {}
             }
-            Poll::Pending => {}
         }
-        let deadline = waiting.deadline;
+        if let Some(remote) = &mut waiting.remote {
+            match remote.poll_recv(cx) {
+                Poll::Ready(Some(Ok(answer))) => return Poll::Ready(Some(Ok(answer))),
+                Poll::Ready(Some(Err(error))) => {
+                    self.waiting = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => waiting.remote = None,
+                Poll::Pending => {}
+            }
+        }
+        if waiting.local.is_none() && waiting.remote.is_none() {
+            self.waiting = None;
+            return Poll::Ready(None);
+        }
+        let Some(deadline) = waiting.deadline else { return Poll::Pending };
         let sleep = waiting.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         ready!(sleep.as_mut().poll(cx));
         self.waiting = None;
@@ -163,7 +195,7 @@ impl Answers {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Local {
     fn drop(&mut self) {
         self.namespace.pending_broadcasts().forget(self.id);
     }
@@ -259,6 +291,9 @@ impl PendingBroadcasts {
         self.0.lock().values().map(|broadcast| broadcast.missing.len()).collect()
     }
 }
+
+/// Long enough for a slow line, short enough that a client which never answers costs little.
+pub(crate) const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a timeout beyond the end of time comes to: thirty years.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::adapter::AdapterFactory;
 use super::client_bundle::ClientBundle;
 use crate::engine::{ConfigError, EngineConfig};
 use crate::proto::socketio::{Codec, DecoderLimits};
@@ -21,6 +22,7 @@ pub(crate) struct ServerConfig {
     pub(crate) max_waiting_handlers: usize,
     pub(crate) max_parked_bytes: usize,
     pub(crate) client_bundle: Option<Arc<ClientBundle>>,
+    pub(crate) adapter: Option<Arc<dyn AdapterFactory>>,
 }
 
 impl Default for ServerConfig {
@@ -37,6 +39,7 @@ impl Default for ServerConfig {
             max_waiting_handlers: DEFAULT_MAX_WAITING_HANDLERS,
             max_parked_bytes: DEFAULT_MAX_PARKED_BYTES,
             client_bundle: None,
+            adapter: None,
         }
     }
 }

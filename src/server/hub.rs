@@ -45,8 +45,13 @@ impl Shared {
 
     /// Encodes what the server has to say by itself; `None` if the parser has no form for it.
     pub(crate) fn encode(&self, packet: &Packet) -> Option<Arc<EncodedMessage>> {
+        self.encode_message(packet).map(Arc::new)
+    }
+
+    /// The same, not shared yet.
+    pub(crate) fn encode_message(&self, packet: &Packet) -> Option<EncodedMessage> {
         match self.config.codec.packet(packet) {
-            Ok(message) => Some(Arc::new(message)),
+            Ok(message) => Some(message),
             Err(error) => {
                 let reason = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(kind = ?packet.kind, reason, "a packet is not sent: {error}");

@@ -16,6 +16,7 @@
 //! | choose who hears a broadcast | `rooms.rs` |
 
 mod ack;
+mod adapter;
 mod broadcast;
 mod broadcast_ack;
 mod client;
@@ -31,6 +32,7 @@ mod handlers;
 mod handshake;
 mod hub;
 mod legacy;
+mod local_node;
 mod namespace;
 mod namespaces;
 mod parent;
@@ -54,6 +56,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use ack::{AckError, AckFuture};
+pub use adapter::{
+    Adapter, AdapterError, AdapterFactory, BroadcastFlags, BroadcastOptions, Gathered, RemoteAnswers,
+};
 pub use broadcast::BroadcastOperator;
 pub use broadcast_ack::{BroadcastAckError, BroadcastAcks};
 pub use client::Client;
@@ -65,6 +70,7 @@ pub use event::Event;
 pub use handler::{HandlerError, HandlerOutput, MiddlewareOutput};
 pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
+pub use local_node::{LocalAnswers, LocalNode};
 pub use namespace::Namespace;
 pub use parent::{NamespaceRequest, ParentBroadcastOperator, ParentNamespace, PredicateOutput};
 pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
@@ -383,6 +389,9 @@ impl Server {
     pub async fn close(&self) {
         self.hub().close();
         self.engine.close(CLOSE_PATIENCE).await;
+        if let Some(adapter) = &self.hub().shared().config.adapter {
+            adapter.close().await;
+        }
     }
 
     /// The server to which namespaces with this state belong, unless it is gone.
@@ -686,6 +695,13 @@ impl ServerBuilder {
     /// ```
     pub fn parser(mut self, parser: impl Parser) -> ServerBuilder {
         self.config.codec = Codec::new(parser);
+        self
+    }
+
+    /// Joins the server to a cluster: broadcasts, rooms, acknowledgements and requests reach the sockets of the other
+    /// servers, too. Default: it stands alone.
+    pub fn adapter(mut self, adapter: impl AdapterFactory) -> ServerBuilder {
+        self.config.adapter = Some(Arc::new(adapter));
         self
     }
 

@@ -3,8 +3,8 @@
 use std::any::type_name;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::broadcast::{BroadcastOperator, Target};
+use super::adapter::{Adapter, AdapterError, BroadcastOptions, Gathered};
+use super::broadcast::BroadcastOperator;
 use super::broadcast_ack::{Answers, BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
@@ -22,6 +23,7 @@ use super::handler::{
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::local_node::LocalNode;
 use super::namespaces::{Namespaces, Registry};
 use super::remote_socket::{FetchError, RemoteSocket};
 use super::room_event::{RoomEvent, RoomObservers};
@@ -29,7 +31,7 @@ use super::rooms::{IntoRooms, Room, Rooms};
 use super::server_side::{ServerSideEvent, check_server_side};
 use super::socket::{EmitError, Socket, SocketId};
 use crate::proto::EncodedMessage;
-use crate::proto::socketio::{EncodedPacket, Payload};
+use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
 use crate::sync::RwLock;
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
@@ -65,6 +67,8 @@ struct Inner {
     next_ack: AtomicU64,
     pending_broadcasts: PendingBroadcasts,
     room_observers: RoomObservers,
+    /// The link to the other servers; made by the first who needs it, where there are others.
+    adapter: OnceLock<Arc<dyn Adapter>>,
     registry: Registry,
     /// The number of the parent whose child it is.
     parent: Option<usize>,
@@ -95,6 +99,7 @@ impl Namespace {
             next_ack: AtomicU64::new(0),
             pending_broadcasts: PendingBroadcasts::default(),
             room_observers: RoomObservers::default(),
+            adapter: OnceLock::new(),
             registry: Arc::downgrade(namespaces),
             parent,
             visits: AtomicUsize::new(0),
@@ -263,6 +268,32 @@ impl Namespace {
         self.inner.rooms.read().names().cloned().collect()
     }
 
+    /// Gives the rooms of all servers somebody is in, as far as they have answered; each once, in no particular order.
+    ///
+    /// # Errors
+    /// If the adapter has no such request: Redis's classic one alone has it.
+    pub async fn all_rooms(&self) -> Result<Gathered<Room>, AdapterError> {
+        let mut gathered = match self.adapter() {
+            Some(others) => others.all_rooms().await?,
+            None => Gathered::nothing(),
+        };
+        gathered.items.extend(self.rooms_in_use());
+        gathered.items.sort_unstable();
+        gathered.items.dedup();
+        Ok(gathered)
+    }
+
+    /// Gives the number of servers that have this namespace, this one included: Node's `adapter.serverCount()`.
+    ///
+    /// # Errors
+    /// If the cluster cannot be asked.
+    pub async fn server_count(&self) -> Result<usize, AdapterError> {
+        match self.adapter() {
+            Some(others) => others.server_count().await,
+            None => Ok(1),
+        }
+    }
+
     /// Adds an observer of what happens to the rooms of this server: made before the first socket joins, deleted after the
     /// last one left. A socket that disconnects leaves its own room first, then the others in the order in which it
     /// joined them.
@@ -293,7 +324,11 @@ impl Namespace {
     /// # Errors
     /// If the event's name is reserved (`connect`, `connection`, `new_namespace`), or if `args` cannot be serialized.
     pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        check_server_side(event, args).map(drop)
+        let event = check_server_side(event, args)?;
+        if let Some(others) = self.adapter() {
+            others.server_side_emit(&event);
+        }
+        Ok(())
     }
 
     /// Emits an event to the other servers of the cluster and waits for an answer of each; the result is as that of
@@ -315,7 +350,10 @@ impl Namespace {
         args: &(impl Serialize + ?Sized),
     ) -> BroadcastAcks<R> {
         BroadcastAcks::of(match check_server_side(event, args) {
-            Ok(_) => Answers::none(),
+            Ok(event) => match self.adapter() {
+                Some(others) => Answers::of_servers(others.server_side_emit_with_ack(&event)),
+                None => Answers::none(),
+            },
             Err(error) => Answers::failed(error),
         })
     }
@@ -457,28 +495,94 @@ impl Namespace {
         self.inner.next_ack.fetch_add(1, Ordering::Relaxed)
     }
 
+    pub(crate) fn downgrade(&self) -> WeakNamespace {
+        WeakNamespace { inner: Arc::downgrade(&self.inner) }
+    }
+
+    pub(crate) fn shared_name(&self) -> &ByteString {
+        &self.inner.name
+    }
+
+    /// The link to the other servers, if there are any. Called outside all locks.
+    pub(crate) fn adapter(&self) -> Option<&dyn Adapter> {
+        let factory = self.shared().config.adapter.as_ref()?;
+        Some(&**self.inner.adapter.get_or_init(|| factory.create(LocalNode::new(self))))
+    }
+
+    /// The namespace is gone: no request of other servers is answered any more.
+    pub(crate) fn close_adapter(&self) {
+        if let Some(adapter) = self.inner.adapter.get() {
+            adapter.close();
+        }
+    }
+
     /// Gives a message to the sockets of this process that are meant.
-    pub(crate) fn deliver(&self, message: &Arc<EncodedMessage>, target: &Target, volatile: bool) {
-        send(&self.inner.rooms.read(), message, target, volatile);
+    pub(crate) fn deliver(&self, message: EncodedMessage, to: &BroadcastOptions) {
+        let message = prepared(message, to);
+        send(&self.inner.rooms.read(), &message, to);
+    }
+
+    /// Gives the event of another server to the sockets of this one that are meant.
+    pub(crate) fn deliver_foreign(&self, event: &Payload, to: &BroadcastOptions) {
+        if let Some(message) = self.encode_foreign(None, event, to) {
+            self.deliver(message, to);
+        }
+    }
+
+    /// The same; says how many are asked for an acknowledgement, and gives the answers.
+    pub(crate) fn ask_foreign(
+        &self,
+        event: &Payload,
+        to: &BroadcastOptions,
+        timeout: Duration,
+    ) -> Option<(usize, Answers)> {
+        let id = self.next_ack_id();
+        let message = self.encode_foreign(Some(id), event, to)?;
+        let (count, answers) = self.deliver_for_acks(id, message, to);
+        Some((count, Answers::of_sockets(self, id, answers, None, timeout)))
+    }
+
+    /// Encodes the event of another server, unless nobody here is meant.
+    fn encode_foreign(
+        &self,
+        id: Option<u64>,
+        event: &Payload,
+        to: &BroadcastOptions,
+    ) -> Option<EncodedMessage> {
+        let concerned = {
+            let rooms = self.inner.rooms.read();
+            if to.rooms.is_empty() {
+                rooms.len() > 0
+            } else {
+                to.rooms.iter().any(|room| rooms.has(room.as_str()))
+            }
+        };
+        if !concerned {
+            return None;
+        }
+        let mut packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
+        packet.id = id;
+        self.shared().encode_message(&packet)
     }
 
     /// The same; gives the answers of those who are meant.
     pub(crate) fn deliver_for_acks(
         &self,
         id: u64,
-        message: &Arc<EncodedMessage>,
-        target: &Target,
-        volatile: bool,
-    ) -> mpsc::UnboundedReceiver<Payload> {
+        message: EncodedMessage,
+        to: &BroadcastOptions,
+    ) -> (usize, mpsc::UnboundedReceiver<Payload>) {
+        let message = prepared(message, to);
         let rooms = self.inner.rooms.read();
         let mut meant = HashSet::new();
-        rooms.select(&target.rooms, &target.except, |socket| {
+        rooms.select(&to.rooms, &to.except, |socket| {
             meant.insert(socket.id().clone());
         });
+        let count = meant.len();
         // Before the first can answer.
         let answers = self.inner.pending_broadcasts.expect(id, meant);
-        send(&rooms, message, target, volatile);
-        answers
+        send(&rooms, &message, to);
+        (count, answers)
     }
 
     pub(crate) fn pending_broadcasts(&self) -> &PendingBroadcasts {
@@ -486,9 +590,9 @@ impl Namespace {
     }
 
     /// Puts the sockets that are meant into rooms.
-    pub(crate) fn join_selected(&self, target: &Target, joined: &[Room]) {
+    pub(crate) fn join_selected(&self, to: &BroadcastOptions, joined: &[Room]) {
         let mut rooms = self.inner.rooms.write();
-        for id in selected_ids(&rooms, target) {
+        for id in selected_ids(&rooms, to) {
             for room in joined {
                 rooms.join(&id, room.clone());
             }
@@ -498,9 +602,9 @@ impl Namespace {
     }
 
     /// Takes the sockets that are meant out of rooms.
-    pub(crate) fn leave_selected(&self, target: &Target, left: &[Room]) {
+    pub(crate) fn leave_selected(&self, to: &BroadcastOptions, left: &[Room]) {
         let mut rooms = self.inner.rooms.write();
-        for id in selected_ids(&rooms, target) {
+        for id in selected_ids(&rooms, to) {
             for room in left {
                 rooms.leave(&id, room.as_str());
             }
@@ -509,11 +613,22 @@ impl Namespace {
         self.tell_room_events();
     }
 
+    /// Takes the sockets of this process that are meant out of the namespace.
+    pub(crate) fn disconnect_selected(&self, to: &BroadcastOptions, close: bool) {
+        for socket in self.select(to) {
+            if close {
+                socket.close_connection();
+            } else {
+                socket.disconnect();
+            }
+        }
+    }
+
     /// The sockets of this process that are meant.
-    pub(crate) fn select(&self, target: &Target) -> Vec<Socket> {
+    pub(crate) fn select(&self, to: &BroadcastOptions) -> Vec<Socket> {
         let rooms = self.inner.rooms.read();
-        let mut sockets = Vec::with_capacity(if target.rooms.is_empty() { rooms.len() } else { 0 });
-        rooms.select(&target.rooms, &target.except, |socket| sockets.push(socket.clone()));
+        let mut sockets = Vec::with_capacity(if to.rooms.is_empty() { rooms.len() } else { 0 });
+        rooms.select(&to.rooms, &to.except, |socket| sockets.push(socket.clone()));
         sockets
     }
 
@@ -557,15 +672,31 @@ impl fmt::Debug for Namespace {
     }
 }
 
-fn selected_ids(rooms: &Rooms<Socket>, target: &Target) -> Vec<SocketId> {
+/// A namespace that is not kept alive.
+#[derive(Clone)]
+pub(crate) struct WeakNamespace {
+    inner: Weak<Inner>,
+}
+
+impl WeakNamespace {
+    pub(crate) fn upgrade(&self) -> Option<Namespace> {
+        Some(Namespace { inner: self.inner.upgrade()? })
+    }
+}
+
+fn selected_ids(rooms: &Rooms<Socket>, to: &BroadcastOptions) -> Vec<SocketId> {
     let mut ids = Vec::new();
-    rooms.select(&target.rooms, &target.except, |socket| ids.push(socket.id().clone()));
+    rooms.select(&to.rooms, &to.except, |socket| ids.push(socket.id().clone()));
     ids
 }
 
-fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, target: &Target, volatile: bool) {
-    rooms.select(&target.rooms, &target.except, |socket| {
-        if volatile {
+fn prepared(message: EncodedMessage, to: &BroadcastOptions) -> Arc<EncodedMessage> {
+    Arc::new(message.with_compress(to.flags.compress.unwrap_or(true)))
+}
+
+fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
+    rooms.select(&to.rooms, &to.except, |socket| {
+        if to.flags.volatile {
             socket.conn().send_volatile(Arc::clone(message));
         } else {
             socket.peer().send(Arc::clone(message));

@@ -201,6 +201,8 @@ impl Namespaces {
 
     /// Tells the observers, who may add what guards the namespace: no client gets in before they have ended.
     fn announce(&self, namespace: &Namespace, observers: &[Observer]) {
+        // The other servers count this one from now on, whether or not a client comes.
+        let _ = namespace.adapter();
         for observe in observers {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observe(namespace.clone()))) {
                 report_panic(&self.shared.counters, &Occasion::NewNamespace, &*panic);
@@ -245,6 +247,7 @@ impl Namespaces {
         registered.children -= usize::from(namespace.parent().is_some());
         // Its handlers are dropped after the lock is released.
         drop(registered);
+        namespace.close_adapter();
         drop(removed);
     }
 

@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::ack::AckFuture;
+use super::adapter::Gathered;
 use super::broadcast::BroadcastOperator;
 use super::data::{DataError, read_value, to_value};
+use super::namespace::Namespace;
 use super::rooms::{IntoRooms, Room};
 use super::socket::{EmitError, Socket, SocketId};
 use crate::proto::socketio::{Map, Value};
@@ -23,12 +25,43 @@ pub struct RemoteSocket {
     id: SocketId,
     rooms: Vec<Room>,
     data: Map,
-    socket: Socket,
+    home: Home,
+}
+
+/// Where a socket is.
+#[derive(Clone)]
+enum Home {
+    Here(Socket),
+    Elsewhere { namespace: Namespace, handshake: Box<Value> },
 }
 
 impl RemoteSocket {
     pub(crate) fn of(socket: Socket) -> RemoteSocket {
-        RemoteSocket { id: socket.id().clone(), rooms: socket.rooms(), data: socket.data().values(), socket }
+        RemoteSocket {
+            id: socket.id().clone(),
+            rooms: socket.rooms(),
+            data: socket.data().values(),
+            home: Home::Here(socket),
+        }
+    }
+
+    /// One of another server, from what that one tells of it. A room may be a number there.
+    pub(crate) fn elsewhere(namespace: Namespace, details: &Value) -> Option<RemoteSocket> {
+        let rooms = details.get("rooms").and_then(Value::as_array).unwrap_or_default();
+        let rooms = rooms.iter().filter_map(|room| match room {
+            Value::String(name) => Some(Room::from(&**name)),
+            Value::Number(_) => Some(Room::from(room.as_i64()?.to_string())),
+            _ => None,
+        });
+        Some(RemoteSocket {
+            id: SocketId::new(details.get("id")?.as_str()?),
+            rooms: rooms.collect(),
+            data: details.get("data").and_then(Value::as_object).cloned().unwrap_or_default(),
+            home: Home::Elsewhere {
+                namespace,
+                handshake: Box::new(details.get("handshake").cloned().unwrap_or_default()),
+            },
+        })
     }
 
     /// Gives the socket's public id.
@@ -38,7 +71,10 @@ impl RemoteSocket {
 
     /// Gives what the socket came with, under the names of Node's `socket.handshake`.
     pub fn handshake(&self) -> Value {
-        to_value(self.socket.handshake()).expect("a handshake has a JSON form")
+        match &self.home {
+            Home::Here(socket) => to_value(socket.handshake()).expect("a handshake has a JSON form"),
+            Home::Elsewhere { handshake, .. } => (**handshake).clone(),
+        }
     }
 
     /// Gives the rooms the socket was in.
@@ -80,7 +116,7 @@ impl RemoteSocket {
         event: &str,
         args: &(impl serde::Serialize + ?Sized),
     ) -> AckFuture<R> {
-        AckFuture::only(self.operator().ask(event, args))
+        AckFuture::only(self.operator().ask_one(event, args))
     }
 
     /// Sets how long [`RemoteSocketWithTimeout::emit_with_ack`] waits.
@@ -122,7 +158,11 @@ impl RemoteSocket {
     }
 
     fn operator(&self) -> BroadcastOperator {
-        BroadcastOperator::new(self.socket.home().clone()).to(&self.id)
+        let namespace = match &self.home {
+            Home::Here(socket) => socket.home(),
+            Home::Elsewhere { namespace, .. } => namespace,
+        };
+        BroadcastOperator::new(namespace.clone()).to(&self.id)
     }
 }
 
@@ -140,7 +180,10 @@ impl Serialize for RemoteSocket {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("RemoteSocket", 4)?;
         fields.serialize_field("id", &self.id)?;
-        fields.serialize_field("handshake", self.socket.handshake())?;
+        match &self.home {
+            Home::Here(socket) => fields.serialize_field("handshake", socket.handshake())?,
+            Home::Elsewhere { handshake, .. } => fields.serialize_field("handshake", handshake)?,
+        }
         fields.serialize_field("rooms", &self.rooms)?;
         fields.serialize_field("data", &self.data)?;
         fields.end()
@@ -164,30 +207,21 @@ impl RemoteSocketWithTimeout {
         event: &str,
         args: &(impl serde::Serialize + ?Sized),
     ) -> AckFuture<R> {
-        AckFuture::only(self.operator.ask(event, args))
+        AckFuture::only(self.operator.ask_one(event, args))
     }
 }
 
-/// Says why not all sockets could be found.
+/// Says that not all servers have answered in time, and gives what came.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// Other servers have not answered in time.
-    Timeout {
-        /// How many have answered.
-        received: usize,
-        /// How many were asked.
-        expected: usize,
-    },
+pub struct FetchError {
+    /// The sockets of this server and of those that have answered.
+    pub gathered: Gathered<RemoteSocket>,
 }
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FetchError::Timeout { received, expected } => {
-                write!(f, "timeout reached: only {received} responses received out of {expected}")
-            }
-        }
+        let Gathered { received, expected, .. } = &self.gathered;
+        write!(f, "timeout reached: only {received} responses received out of {expected}")
     }
 }
 

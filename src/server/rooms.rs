@@ -322,6 +322,11 @@ impl<M> Rooms<M> {
         self.events.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Whether somebody is in this room.
+    pub(crate) fn has(&self, room: &str) -> bool {
+        self.rooms.contains_key(room)
+    }
+
     /// All rooms somebody is in, in no particular order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Room> {
         self.rooms.keys()

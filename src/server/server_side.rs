@@ -92,20 +92,15 @@ impl ServerSideEvent {
     }
 
     /// Starts the handlers of an event that came from another server.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a server that stands alone hears of no other"))]
-    pub(crate) fn dispatch(
-        namespace: &Namespace,
-        name: &str,
-        args: &Payload,
-        answer: Option<oneshot::Sender<Payload>>,
-    ) {
-        let name: Arc<str> = name.into();
+    pub(crate) fn dispatch(namespace: &Namespace, event: &Payload, answer: Option<oneshot::Sender<Payload>>) {
+        let Some(name) = event.event_name() else { return };
+        let name: Arc<str> = name.into_text().into();
         let answer = answer.map(|answer| Answer(Arc::new(Mutex::new(Some(answer)))));
         for handler in &*namespace.server_side_handlers(&name) {
             handler.start(ServerSideEvent {
                 namespace: namespace.clone(),
                 name: Arc::clone(&name),
-                args: args.clone(),
+                args: event.clone(),
                 answer: answer.clone(),
             });
         }
@@ -123,7 +118,7 @@ pub(crate) fn check_server_side<T: Serialize + ?Sized>(event: &str, args: &T) ->
     if RESERVED_SERVER_SIDE_EVENTS.contains(&event) {
         return Err(EmitError::ReservedEvent { name: event.to_owned() });
     }
-    Payload::ack(args)
+    Payload::event_unchecked(event, args)
 }
 
 /// Node's namespaces listen to these themselves.

@@ -47,6 +47,20 @@ impl Payload {
         Ok(Payload::written(out, layout, attachments))
     }
 
+    /// Makes the data of an event whose name clients could not hear: for other servers.
+    ///
+    /// # Errors
+    /// If `args` cannot be serialized.
+    pub(crate) fn event_unchecked<T: Serialize + ?Sized>(
+        name: &str,
+        args: &T,
+    ) -> Result<Payload, EncodeError> {
+        let mut out = Vec::with_capacity(CAPACITY);
+        let mut attachments = Attachments::default();
+        let layout = write_any_event(&mut out, &mut attachments, name, args)?;
+        Ok(Payload::written(out, layout, attachments))
+    }
+
     /// Makes the data of an acknowledgement; the arguments are those of [`Payload::event`].
     ///
     /// # Errors
@@ -247,6 +261,15 @@ pub(super) fn write_event<T: Serialize + ?Sized>(
     if is_reserved(name) {
         return Err(EncodeError::ReservedEvent { name: name.to_owned() });
     }
+    write_any_event(out, attachments, name, args)
+}
+
+fn write_any_event<T: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    attachments: &mut Attachments,
+    name: &str,
+    args: &T,
+) -> Result<Layout, EncodeError> {
     let start = out.len();
     out.push(b'[');
     write_value(out, name)?;

@@ -45,14 +45,14 @@ async fn what_comes_from_another_server_is_handled_and_answered_once() {
     io.on_server_side("whoami", async |_: ServerSideEvent| -> Result<(), HandlerError> {
         panic!("a handler fails")
     });
-    let args = Payload::ack(&(7, "x")).unwrap();
+    let event = Payload::event("whoami", &(7, "x")).unwrap();
     let (answer, answered) = tokio::sync::oneshot::channel();
-    Received::dispatch(&io.of("/"), "whoami", &args, Some(answer));
+    Received::dispatch(&io.of("/"), &event, Some(answer));
     assert_eq!(log.take(), ["whoami 7 x true"]);
     assert_eq!(answered.await.unwrap().args::<((u8, u8),)>().unwrap(), ((7, 1),));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(log.take(), ["second"]);
     assert_eq!(io.stats().handler_panics, 1);
-    Received::dispatch(&io.of("/admin"), "whoami", &args, None);
+    Received::dispatch(&io.of("/admin"), &event, None);
     assert_eq!(log.take(), [""; 0]);
 }
