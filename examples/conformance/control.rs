@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ferrio::{
-    AckError, Args, BroadcastOperator, Event, HandlerError, Namespace, Server, ServerSideEvent, Socket, Value,
+    AckError, AdapterError, Args, BroadcastOperator, Event, HandlerError, Namespace, Server, ServerSideEvent,
+    Socket, Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -203,12 +204,12 @@ async fn carry_out(event: &Event, notes: &Notes) -> HandlerResult {
         ),
         "noted" => done(event, notes.take()),
         "remote" => remote(event, &namespace, command, &args).await,
-        "serverCount" => done(event, 1),
-        "allRooms" => {
-            let mut rooms = namespace.rooms_in_use();
-            rooms.sort_unstable();
-            done(event, rooms)
-        }
+        "serverCount" => done(event, namespace.server_count().await?),
+        "allRooms" => match namespace.all_rooms().await {
+            Ok(gathered) => done(event, gathered.items),
+            Err(AdapterError::Unsupported) => Err("unsupported".into()),
+            Err(error) => Err(error.into()),
+        },
         _ => Err("unsupported".into()),
     }
 }
