@@ -4,9 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -14,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::socket::{EmitError, Socket};
+use super::socket_operator::EmitFlags;
 use crate::proto::socketio::{ArgsError, EncodedPacket, Payload};
 
 /// Resolves to the client's acknowledgement of an event; made by [`Socket::emit_with_ack`].
@@ -31,11 +30,11 @@ impl<R> AckFuture<R> {
         socket: &Socket,
         event: &str,
         args: &T,
-        timeout: Option<Duration>,
+        flags: EmitFlags,
     ) -> AckFuture<R> {
         // A timeout beyond the end of time is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let pending = Pending::emit(socket, event, args);
+        let deadline = flags.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let pending = Pending::emit(socket, event, args, flags);
         AckFuture { answer: Box::pin(wait(pending, deadline)), read_as: PhantomData }
     }
 }
@@ -74,12 +73,18 @@ struct Pending {
 }
 
 impl Pending {
-    fn emit<T: Serialize + ?Sized>(socket: &Socket, event: &str, args: &T) -> Result<Pending, AckError> {
+    fn emit<T: Serialize + ?Sized>(
+        socket: &Socket,
+        event: &str,
+        args: &T,
+        flags: EmitFlags,
+    ) -> Result<Pending, AckError> {
         let id = socket.home().next_ack_id();
         let packet =
             EncodedPacket::event(socket.home().name(), Some(id), event, args).map_err(AckError::Emit)?;
         let answer = socket.expect_ack(id).ok_or(AckError::Disconnected)?;
-        socket.peer().send(Arc::new(packet.message));
+        socket.notify_outgoing(&packet);
+        socket.peer().send_flagged(packet.message, flags);
         Ok(Pending { socket: socket.clone(), id, answer })
     }
 }

@@ -76,6 +76,7 @@ impl BroadcastOperator {
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         let packet = EncodedPacket::event(self.namespace.name(), None, event, args)?;
+        self.namespace.notify_outgoing(&packet, &self.target);
         self.namespace.deliver(&Arc::new(packet.message), &self.target);
         Ok(())
     }

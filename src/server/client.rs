@@ -23,6 +23,7 @@ use super::namespaces::{Found, Lookup, Visit};
 use super::parent::NamespaceRequest;
 use super::peer::{Peer, Route};
 use super::socket::Socket;
+use super::socket_error::{SocketError, SocketErrorCause};
 use super::stats::warn_limited;
 use crate::engine::{CloseReason, Connection, Message, TransportKind};
 use crate::proto::socketio::{DecodeError, Decoder, Packet, PacketKind};
@@ -122,7 +123,7 @@ impl Client {
             }
             Ok(Some(packet)) => self.receive(hub, packet, cx),
             Ok(None) => {}
-            Err(error) => self.handle_undecodable(&error),
+            Err(error) => self.handle_undecodable(error),
         }
         self.peer.start_departed();
     }
@@ -338,13 +339,17 @@ impl Client {
         self.close();
     }
 
-    fn handle_undecodable(&mut self, error: &DecodeError) {
+    fn handle_undecodable(&mut self, error: DecodeError) {
         if matches!(self.peer.route(""), Route::Closed) {
             return;
         }
         self.start_parked();
         self.peer.counters().decode_errors.increment();
         warn_limited!(self.peer.counters(), %error, "a packet could not be decoded");
+        // "`error` event on all sockets of the connection, then engine close"
+        for socket in self.peer.sockets() {
+            SocketError::new(&socket, None, SocketErrorCause::Packet(error)).observed();
+        }
         self.peer.connection().close();
         self.peer.refuse_all();
         self.drop_joining();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::handler::{ConnectHandler, DisconnectHandler, EventHandlers, Middleware};
+use super::handler::{ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, Middleware};
+use super::socket_error::ErrorObserver;
 
 /// Lists of handlers change rarely and are read for every packet: a reader takes one reference. A copy for a child shares
 /// the lists until one of the two adds to them.
@@ -10,11 +11,19 @@ use super::handler::{ConnectHandler, DisconnectHandler, EventHandlers, Middlewar
 pub(crate) struct Handlers {
     pub(crate) middlewares: Arc<[Middleware]>,
     pub(crate) connect: Arc<[ConnectHandler]>,
+    pub(crate) disconnecting: Arc<[DisconnectHandler]>,
     pub(crate) disconnect: Arc<[DisconnectHandler]>,
     pub(crate) events: EventHandlers,
+    pub(crate) any: Arc<[EventHandler]>,
+    pub(crate) errors: Arc<[ErrorObserver]>,
 }
 
 /// Adds to a list that others may be reading.
 pub(crate) fn append<T: Clone>(list: &mut Arc<[T]>, new: T) {
     *list = list.iter().cloned().chain([new]).collect();
+}
+
+/// The same at the beginning.
+pub(crate) fn prepend<T: Clone>(list: &mut Arc<[T]>, new: T) {
+    *list = [new].into_iter().chain(list.iter().cloned()).collect();
 }

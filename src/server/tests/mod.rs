@@ -6,6 +6,7 @@ mod disconnecting;
 mod events;
 mod messaging;
 mod namespaces;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Duration;
