@@ -13,7 +13,7 @@ async fn joined(io: &Server, name: &str) -> Client {
     client
 }
 
-fn names(namespaces: Vec<Namespace>) -> Vec<String> {
+fn names(namespaces: &[Namespace]) -> Vec<String> {
     let mut names: Vec<String> = namespaces.iter().map(|namespace| namespace.name().to_owned()).collect();
     names.sort();
     names
@@ -113,7 +113,7 @@ async fn parents_are_asked_in_order_until_one_accepts() {
     assert_eq!(client.poll().await, "41/x,");
     assert!(join(&client, "/x").await.starts_with("40/x,"));
     assert_eq!((first.children().len(), third.children().len()), (0, 0));
-    assert_eq!(names(second.children()), ["/x"]);
+    assert_eq!(names(&second.children()), ["/x"]);
     assert_eq!([first.name(), second.name(), third.name()], ["/_0", "/_1", "/_2"]);
 }
 
@@ -153,7 +153,7 @@ async fn a_connection_that_ends_while_a_parent_is_asked_makes_nothing() {
     client.post("40/x,").await;
     client.post("1").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(names(parent.children()), [""; 0]);
+    assert_eq!(names(&parent.children()), [""; 0]);
     assert_eq!((io.stats().connections, io.stats().sockets), (0, 0));
 }
 
@@ -167,7 +167,7 @@ async fn a_name_of_the_application_that_matches_is_a_child() {
     io.of("/else");
     let _client = joined(&io, "/dyn-1").await;
     assert_eq!(log.take(), ["parent's", "its own"]);
-    assert_eq!(names(parent.children()), ["/dyn-1"]);
+    assert_eq!(names(&parent.children()), ["/dyn-1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,16 +186,16 @@ async fn an_empty_child_is_cleaned_up_and_comes_again_and_what_is_no_child_stays
     let one = joined(&io, "/dyn-1").await;
     let two = joined(&io, "/dyn-1").await;
     one.post("41/dyn-1,").await;
-    assert_eq!(names(parent.children()), ["/dyn-1"]);
+    assert_eq!(names(&parent.children()), ["/dyn-1"]);
     let before = io.of("/dyn-1");
     two.post("41/dyn-1,").await;
-    assert_eq!(names(parent.children()), [""; 0]);
+    assert_eq!(names(&parent.children()), [""; 0]);
     assert!(join(&two, "/dyn-1").await.starts_with("40/dyn-1,"));
     assert_ne!(io.of("/dyn-1"), before);
     // The end of the connection is the end of the visit, too.
     two.post("1").await;
     settle().await;
-    assert_eq!(names(parent.children()), [""; 0]);
+    assert_eq!(names(&parent.children()), [""; 0]);
     joined(&io, "/fixed").await.post("41/fixed,").await;
     assert_eq!(io.of("/fixed"), fixed);
     assert_eq!(log.take(), ["/fixed", "/dyn-1", "/dyn-1"]);
@@ -212,9 +212,9 @@ async fn a_child_whose_only_client_is_refused_is_cleaned_up() {
     });
     let client = Client::open(&io).await;
     client.post("40/dyn-1,").await;
-    assert_eq!(names(parent.children()), ["/dyn-1"]);
+    assert_eq!(names(&parent.children()), ["/dyn-1"]);
     assert_eq!(client.poll().await, r#"44/dyn-1,{"message":"no"}"#);
-    assert_eq!(names(parent.children()), [""; 0]);
+    assert_eq!(names(&parent.children()), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,7 +247,7 @@ async fn clients_cannot_invent_names_without_end() {
     assert_eq!(io.stats().namespaces_refused, 1);
     io.of("/dyn-1").close();
     assert!(join(&client, "/dyn-3").await.starts_with("40"));
-    assert_eq!(names(parent.children()), ["/dyn-2", "/dyn-3"]);
+    assert_eq!(names(&parent.children()), ["/dyn-2", "/dyn-3"]);
     let long = format!("/dyn-{}", "x".repeat(1020));
     assert!(join(&client, &long).await.ends_with(r#"{"message":"Invalid namespace"}"#));
     assert!(Server::builder().max_dynamic_namespaces(0).build().is_err());
