@@ -60,6 +60,13 @@
 //! | `socket.timeout(500).emitWithAck("event", 1)` | [`socket.timeout`](Socket::timeout)`(Duration::from_millis(500)).emit_with_ack("event", &1).await` |
 //! | `io.to("a").except("b").emit(…)` | the same: [`io.to`](Server::to), [`BroadcastOperator`] |
 //! | `socket.broadcast.emit(…)` | [`socket.broadcast`](Socket::broadcast)`().emit(…)` |
+//! | `socket.use(([event, …args], next) => …)` | [`socket.use_`](Socket::use_)`(async \|event: Event\| Ok(event))` |
+//! | `socket.onAny`, `prependAny`, `offAny`, `onAnyOutgoing` | [`Socket::on_any`] and so on; for all sockets: [`Namespace::on_any`] |
+//! | `socket.once`, `socket.off(event, fn)` | [`Socket::once`], [`Socket::off`] with the [`ListenerId`] that `on` gave |
+//! | `socket.volatile.emit(…)`, `socket.compress(false).emit(…)` | [`socket.volatile`](Socket::volatile)`().emit(…)`, [`socket.compress`](Socket::compress)`(false).emit(…)` |
+//! | `socket.on("disconnecting", …)`, `socket.on("error", …)` | [`Socket::on_disconnecting`], [`Socket::on_error`]; for all sockets on [`Namespace`] |
+//! | `io.of(/^\/dyn-\d+$/)`, `io.of((name, auth, next) => …)` | [`Server::of_pattern`], [`Server::of_predicate`] |
+//! | `io.on("new_namespace", …)` | [`Server::on_new_namespace`] |
 //! | `socket.join`, `leave`, `rooms` | the same; [`Socket::rooms`] is a method |
 //! | `socket.handshake.auth.token` | [`socket.handshake`](Socket::handshake)`().auth::<Auth>()?.token` |
 //! | `socket.data.user = …` | [`socket.data`](Socket::data)`().insert("user", …)`; typed and local: [`socket.extensions`](Socket::extensions) |

@@ -124,3 +124,56 @@ async fn a_binary_broadcast_reaches_every_client_whole() {
         assert_eq!(client.next().await, "[1, 2, 3]");
     }
 }
+
+#[tokio::test]
+async fn a_volatile_event_is_dropped_exactly_while_something_waits_to_be_written() {
+    let (io, listening, _ends) = server().await;
+    let mut client = Client::connected(&listening).await;
+    let socket = io.of("/").sockets().remove(0);
+    let binary = bytes::Bytes::from_static(&[1, 2]);
+    socket.conn().drained().await;
+    socket.volatile().emit("first", &binary).unwrap();
+    socket.volatile().emit("dropped", &binary).unwrap();
+    assert_eq!(client.next().await, r#"451-["first",{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next().await, "[1, 2]");
+    socket.conn().drained().await;
+    socket.emit("before", &()).unwrap();
+    socket.volatile().emit("dropped", &()).unwrap();
+    socket.emit("after", &()).unwrap();
+    assert_eq!(client.next().await, r#"42["before"]"#);
+    assert_eq!(client.next().await, r#"42["after"]"#);
+    socket.conn().drained().await;
+    socket.volatile().emit("alone", &1).unwrap();
+    assert_eq!(client.next().await, r#"42["alone",1]"#);
+}
+
+#[tokio::test]
+async fn many_clients_of_one_invented_name_share_it_and_the_last_one_takes_it_along() {
+    const CLIENTS: usize = 20;
+    let io = Server::builder().cleanup_empty_child_namespaces(true).build().unwrap();
+    let parent = io.of_pattern("^/dyn-[0-9]+$").unwrap();
+    let (sender, mut left) = mpsc::unbounded_channel();
+    parent.on_disconnect(move |socket: Socket, _: DisconnectReason| {
+        sender.send(socket.namespace().clone()).unwrap();
+        async {}
+    });
+    let listening = io.listen("127.0.0.1:0").await.unwrap();
+    let joining = (0..CLIENTS).map(|_| async {
+        let mut client = Client::connected(&listening).await;
+        client.send("40/dyn-7,").await;
+        assert!(client.next().await.starts_with(r#"40/dyn-7,{"sid":""#));
+        client
+    });
+    let mut clients = futures_util::future::join_all(joining).await;
+    assert_eq!(parent.children().len(), 1);
+    parent.emit("all", &()).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.next().await, r#"42/dyn-7,["all"]"#);
+    }
+    drop(clients);
+    for _ in 0..CLIENTS {
+        left.recv().await.unwrap();
+    }
+    listening.shutdown().await;
+    assert_eq!(parent.children(), []);
+}

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,6 +13,7 @@ use tokio::time::Instant;
 
 use super::broadcast_ack::{Answers, first_argument};
 use super::socket::{EmitError, Socket};
+use super::socket_operator::EmitFlags;
 use crate::proto::socketio::{ArgsError, Payload};
 
 /// Resolves to the client's acknowledgement of an event; made by [`Socket::emit_with_ack`].
@@ -32,11 +31,11 @@ impl<R: DeserializeOwned> AckFuture<R> {
         socket: &Socket,
         event: &str,
         args: &T,
-        timeout: Option<Duration>,
+        flags: EmitFlags,
     ) -> AckFuture<R> {
         // A timeout beyond the end of time is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let pending = Pending::emit(socket, event, args);
+        let deadline = flags.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let pending = Pending::emit(socket, event, args, flags);
         let read = |payload: &Payload| payload.args().map_err(AckError::Args);
         AckFuture { answer: Box::pin(wait(pending, deadline)), read }
     }
@@ -83,11 +82,17 @@ struct Pending {
 }
 
 impl Pending {
-    fn emit<T: Serialize + ?Sized>(socket: &Socket, event: &str, args: &T) -> Result<Pending, AckError> {
+    fn emit<T: Serialize + ?Sized>(
+        socket: &Socket,
+        event: &str,
+        args: &T,
+        flags: EmitFlags,
+    ) -> Result<Pending, AckError> {
         let id = socket.home().next_ack_id();
         let packet = socket.home().encode_event(Some(id), event, args).map_err(AckError::Emit)?;
         let answer = socket.expect_ack(id).ok_or(AckError::Disconnected)?;
-        socket.peer().send(Arc::new(packet.message));
+        socket.notify_outgoing(&packet);
+        socket.peer().send_flagged(packet.message, flags);
         Ok(Pending { socket: socket.clone(), id, answer })
     }
 }

@@ -116,6 +116,7 @@ impl BroadcastOperator {
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         let packet = self.namespace.encode_event(None, event, args)?;
+        self.namespace.notify_outgoing(&packet, &self.options);
         if let Some(others) = self.others() {
             others.broadcast(&packet.payload(), &self.options);
         }
@@ -159,6 +160,7 @@ impl BroadcastOperator {
             Ok(packet) => packet,
             Err(error) => return Answers::failed(error),
         };
+        self.namespace.notify_outgoing(&packet, &self.options);
         let timeout = self.options.flags.timeout.unwrap_or(DEFAULT_ACK_TIMEOUT);
         let others = self.others().map(|others| others.broadcast_with_ack(&packet.payload(), &self.options));
         let (_, answers) = self.namespace.deliver_for_acks(id, packet.message, &self.options);

@@ -24,6 +24,7 @@ use super::namespaces::{Found, Lookup, Visit};
 use super::parent::NamespaceRequest;
 use super::peer::{Peer, Route};
 use super::socket::Socket;
+use super::socket_error::{SocketError, SocketErrorCause};
 use super::stats::warn_limited;
 use crate::engine::{CloseReason, Connection, Message, TransportKind};
 use crate::proto::socketio::{AnyDecoder, Packet, PacketKind, ParserError};
@@ -122,7 +123,7 @@ impl Client {
             }
             Ok(Some(packet)) => self.receive(hub, packet, cx),
             Ok(None) => {}
-            Err(error) => self.handle_undecodable(&error),
+            Err(error) => self.handle_undecodable(error),
         }
         self.peer.start_departed();
     }
@@ -358,13 +359,18 @@ impl Client {
         self.close();
     }
 
-    fn handle_undecodable(&mut self, error: &ParserError) {
+    fn handle_undecodable(&mut self, error: ParserError) {
         if matches!(self.peer.route(""), Route::Closed) {
             return;
         }
         self.start_parked();
         self.peer.counters().decode_errors.increment();
         warn_limited!(self.peer.counters(), %error, "a packet could not be decoded");
+        let error = Arc::new(error);
+        // "`error` event on all sockets of the connection, then engine close"
+        for socket in self.peer.sockets() {
+            SocketError::new(&socket, None, SocketErrorCause::Packet(Arc::clone(&error))).observed();
+        }
         self.peer.connection().close();
         self.peer.refuse_all();
         self.drop_joining();

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::Server;
+use super::handler::{EventMiddleware, RegisteredHandlers};
+use super::listeners::Incoming;
 use super::socket::{EmitError, Socket};
 use crate::proto::socketio::{ArgsError, Packet, Payload, RawArgs, Value};
 
@@ -69,6 +71,13 @@ struct PendingAnswer {
     counts: AtomicBool,
 }
 
+impl PendingAnswer {
+    fn new(socket: &Socket, id: u64, sent: Sent) -> PendingAnswer {
+        socket.peer().count_unanswered();
+        PendingAnswer { id, sent, counts: AtomicBool::new(true) }
+    }
+}
+
 /// "only the first call sends"
 #[derive(Debug)]
 enum Sent {
@@ -86,6 +95,14 @@ impl Sent {
         };
         !sent.swap(true, Ordering::SeqCst)
     }
+
+    /// Another way to send the same acknowledgement.
+    fn share(&self) -> Sent {
+        match self {
+            Sent::Shared(sent) => Sent::Shared(Arc::clone(sent)),
+            Sent::Alone(_) => unreachable!("an event that is shared is made so"),
+        }
+    }
 }
 
 impl Event {
@@ -95,8 +112,14 @@ impl Event {
         let Some(payload) = packet.data else { return counters.unhandled_events.increment() };
         let Some(name) = payload.event_name() else { return counters.unhandled_events.increment() };
         let name = name.into_text();
-        let lists = [socket.home().event_handlers(&name), socket.own_handlers(&name)];
-        let count: usize = lists.iter().flatten().map(|list| list.handlers.len()).sum();
+        let lists = [socket.home().incoming(&name), socket.own_incoming(&name)];
+        if lists.iter().any(Incoming::intercepts) {
+            let ack = packet.id.map(|id| PendingAnswer::new(socket, id, Sent::Shared(Arc::default())));
+            let event = Event { socket: socket.clone(), name: name.into(), payload, ack };
+            return event.intercept(lists);
+        }
+        let [of_namespace, own] = lists.map(|list| list.handlers);
+        let count: usize = of_namespace.iter().chain(&own).map(|list| list.handlers.len()).sum();
         if count == 0 {
             tracing::debug!(event = %name, namespace = socket.home().name(), "no handler is registered for an event");
             return counters.unhandled_events.increment();
@@ -104,23 +127,82 @@ impl Event {
         drop(name);
         let shared: Option<Arc<AtomicBool>> = (count > 1).then(Arc::default);
         let sent = || shared.clone().map_or_else(|| Sent::Alone(AtomicBool::new(false)), Sent::Shared);
-        for list in lists.iter().flatten() {
+        Event::start_all(socket, of_namespace.as_ref(), own.as_ref(), |name| Event {
+            socket: socket.clone(),
+            name: Arc::clone(name),
+            payload: payload.clone(),
+            ack: packet.id.map(|id| PendingAnswer::new(socket, id, sent())),
+        });
+    }
+
+    /// Starts catch-all listeners, then middlewares, then handlers: "onAny runs before use".
+    fn intercept(self, lists: [Incoming; 2]) {
+        let [of_namespace, own] = lists;
+        for listener in [of_namespace.any, own.any].iter().flatten().flat_map(|list| list.iter()) {
+            listener.start(self.share());
+        }
+        match own.middlewares {
+            Some(middlewares) => EventMiddleware::start_all(middlewares, self),
+            None => self.start_handlers(),
+        }
+    }
+
+    /// Starts the handlers of what a middleware may have renamed.
+    pub(crate) fn start_handlers(self) {
+        let of_namespace = self.socket.home().incoming(&self.name).handlers;
+        let own = self.socket.own_incoming(&self.name).handlers;
+        if of_namespace.is_none() && own.is_none() {
+            return self.socket.peer().counters().unhandled_events.increment();
+        }
+        Event::start_all(&self.socket, of_namespace.as_ref(), own.as_ref(), |_| self.share());
+    }
+
+    /// Starts each handler with an event of its own; those that are called once are then forgotten.
+    fn start_all(
+        socket: &Socket,
+        of_namespace: Option<&RegisteredHandlers>,
+        own: Option<&RegisteredHandlers>,
+        event: impl Fn(&Arc<str>) -> Event,
+    ) {
+        for list in of_namespace.into_iter().chain(own) {
             for handler in &*list.handlers {
-                if packet.id.is_some() {
-                    socket.peer().count_unanswered();
+                if handler.is_once() {
+                    socket.home().off(&list.name, handler.id());
+                    socket.off(&list.name, handler.id());
                 }
-                handler.start(Event {
-                    socket: socket.clone(),
-                    name: Arc::clone(&list.name),
-                    payload: payload.clone(),
-                    ack: packet.id.map(|id| PendingAnswer {
-                        id,
-                        sent: sent(),
-                        counts: AtomicBool::new(true),
-                    }),
-                });
+                handler.start(event(&list.name));
             }
         }
+    }
+
+    /// The same event for another handler.
+    fn share(&self) -> Event {
+        let ack = self.ack.as_ref().map(|ack| PendingAnswer::new(&self.socket, ack.id, ack.sent.share()));
+        Event {
+            socket: self.socket.clone(),
+            name: Arc::clone(&self.name),
+            payload: self.payload.clone(),
+            ack,
+        }
+    }
+
+    /// Gives the event another name, for a middleware ([`Socket::use_`]); the arguments stay.
+    ///
+    /// # Errors
+    /// If the name is reserved.
+    pub fn with_name(mut self, name: &str) -> Result<Event, EmitError> {
+        self.payload = Payload::event(name, &self.payload.raw_args())?;
+        self.name = name.into();
+        Ok(self)
+    }
+
+    /// Gives the event other arguments, for a middleware ([`Socket::use_`]); they are those of [`Socket::emit`].
+    ///
+    /// # Errors
+    /// If they cannot be serialized.
+    pub fn with_args<T: Serialize + ?Sized>(mut self, args: &T) -> Result<Event, EmitError> {
+        self.payload = Payload::event(&self.name, args)?;
+        Ok(self)
     }
 
     /// Gives the socket the event came from.

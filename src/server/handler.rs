@@ -11,6 +11,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
@@ -20,9 +21,9 @@ use super::connect_error::ConnectError;
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::hub::Shared;
-use super::peer::Peer;
 use super::server_side::ServerSideEvent;
 use super::socket::Socket;
+use super::socket_error::{SocketError, SocketErrorCause};
 use super::stats::{Counters, warn_limited};
 use crate::proto::socketio::RESERVED_EVENTS;
 
@@ -83,7 +84,23 @@ type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
 
 /// A handler of an event.
 #[derive(Clone)]
-pub(crate) struct EventHandler(Arc<dyn Fn(Event) -> HandlerFuture + Send + Sync>);
+pub(crate) struct EventHandler {
+    id: ListenerId,
+    /// Set when a handler that is called once has been.
+    once: Option<Arc<AtomicBool>>,
+    call: Arc<dyn Fn(Event) -> HandlerFuture + Send + Sync>,
+}
+
+/// Names a listener that was added, to remove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(u64);
+
+impl ListenerId {
+    pub(crate) fn next() -> ListenerId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        ListenerId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 impl EventHandler {
     pub(crate) fn new<F, Fut>(handler: F) -> EventHandler
@@ -91,12 +108,89 @@ impl EventHandler {
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        EventHandler(Arc::new(move |event| Box::pin(handler(event).map(HandlerOutput::into_result))))
+        let call = move |event| -> HandlerFuture { Box::pin(handler(event).map(HandlerOutput::into_result)) };
+        EventHandler { id: ListenerId::next(), once: None, call: Arc::new(call) }
+    }
+
+    /// One that is called for one event alone.
+    pub(crate) fn once<F, Fut>(handler: F) -> EventHandler
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        EventHandler { once: Some(Arc::default()), ..EventHandler::new(handler) }
+    }
+
+    pub(crate) fn id(&self) -> ListenerId {
+        self.id
+    }
+
+    pub(crate) fn is_once(&self) -> bool {
+        self.once.is_some()
     }
 
     pub(crate) fn start(&self, event: Event) {
-        let (peer, name) = (event.socket().peer().clone(), event.shared_name().clone());
-        start(&peer, Occasion::Event(name), || (self.0)(event));
+        // Two sockets may have found it at the same time.
+        if self.once.as_ref().is_some_and(|called| called.swap(true, Ordering::SeqCst)) {
+            return;
+        }
+        let (socket, name) = (event.socket().clone(), event.shared_name().clone());
+        start(&socket, Occasion::Event(name), || (self.call)(event));
+    }
+}
+
+/// What a middleware of a socket returns: `Result<Event, E>`, the event for its handlers or why there is none.
+#[diagnostic::on_unimplemented(
+    message = "a middleware of a socket cannot return `{Self}`",
+    label = "this middleware returns `{Self}`",
+    note = "it returns `Result<Event, E>` where `E` is an error type: `Ok(event)` goes on to the handlers"
+)]
+pub trait EventMiddlewareOutput {
+    /// Gives the event.
+    ///
+    /// # Errors
+    /// Why its handlers are not started.
+    fn into_event(self) -> Result<Event, HandlerError>;
+}
+
+impl<E: Into<HandlerError>> EventMiddlewareOutput for Result<Event, E> {
+    fn into_event(self) -> Result<Event, HandlerError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// A function that sees the events of a socket before their handlers.
+#[derive(Clone)]
+pub(crate) struct EventMiddleware(
+    Arc<dyn Fn(Event) -> BoxFuture<'static, Result<Event, HandlerError>> + Send + Sync>,
+);
+
+impl EventMiddleware {
+    pub(crate) fn new<F, Fut>(middleware: F) -> EventMiddleware
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: EventMiddlewareOutput> + Send + 'static,
+    {
+        EventMiddleware(Arc::new(move |event| {
+            Box::pin(middleware(event).map(EventMiddlewareOutput::into_event))
+        }))
+    }
+
+    /// Runs `middlewares` one after the other, then the handlers of what comes out.
+    pub(crate) fn start_all(middlewares: Arc<[EventMiddleware]>, event: Event) {
+        let (socket, name) = (event.socket().clone(), event.shared_name().clone());
+        start(&socket, Occasion::EventMiddleware(name), || {
+            Box::pin(async move {
+                let mut event = event;
+                for middleware in middlewares.iter() {
+                    event = (middleware.0)(event).await?;
+                }
+                if event.socket().is_connected() {
+                    event.start_handlers();
+                }
+                Ok(())
+            })
+        });
     }
 }
 
@@ -114,7 +208,7 @@ impl ConnectHandler {
     }
 
     pub(crate) fn start(&self, socket: &Socket) {
-        start(socket.peer(), Occasion::Connect, || (self.0)(socket.clone()));
+        start(socket, Occasion::Connect, || (self.0)(socket.clone()));
     }
 }
 
@@ -134,7 +228,7 @@ impl DisconnectHandler {
     }
 
     pub(crate) fn start(&self, socket: &Socket, reason: DisconnectReason) {
-        start(socket.peer(), Occasion::Disconnect, || (self.0)(socket.clone(), reason));
+        start(socket, Occasion::Disconnect, || (self.0)(socket.clone(), reason));
     }
 }
 
@@ -155,8 +249,13 @@ impl ServerSideHandler {
     pub(crate) fn start(&self, event: ServerSideEvent) {
         let shared: Arc<Shared> = Arc::clone(event.namespace().shared());
         let occasion = Occasion::ServerSide(Arc::clone(event.shared_name()));
-        let Some(pending) = begin(&shared.counters, &occasion, || (self.0)(event)) else { return };
-        tokio::spawn(async move { finish(&shared.counters, &occasion, pending).await });
+        match begin(|| (self.0)(event)) {
+            Begun::Ended(outcome) => report_server_side(&shared.counters, &occasion, outcome),
+            Begun::Waits(pending) => drop(tokio::spawn(async move {
+                let outcome = AssertUnwindSafe(pending).catch_unwind().await;
+                report_server_side(&shared.counters, &occasion, outcome);
+            })),
+        }
     }
 }
 
@@ -236,10 +335,30 @@ impl EventHandlers {
         *handlers = handlers.iter().cloned().chain([handler]).collect();
     }
 
+    /// Removes one handler of an event or all, and gives those that were there, to be dropped under no lock.
+    pub(crate) fn remove(&mut self, event: &str, id: Option<ListenerId>) -> Option<Arc<[EventHandler]>> {
+        let handlers = self.0.get_mut(event)?;
+        let before = without(handlers, id, EventHandler::id);
+        if handlers.is_empty() {
+            self.0.remove(event);
+        }
+        Some(before)
+    }
+
     pub(crate) fn get(&self, event: &str) -> Option<RegisteredHandlers> {
         let (name, handlers) = self.0.get_key_value(event)?;
         Some(RegisteredHandlers { name: Arc::clone(name), handlers: Arc::clone(handlers) })
     }
+}
+
+/// Removes the listener of this id, or all; gives the list as it was, to be dropped under no lock.
+pub(crate) fn without<T: Clone>(
+    list: &mut Arc<[T]>,
+    id: Option<ListenerId>,
+    id_of: impl Fn(&T) -> ListenerId,
+) -> Arc<[T]> {
+    let kept = list.iter().filter(|listener| id.is_some_and(|id| id_of(listener) != id)).cloned().collect();
+    std::mem::replace(list, kept)
 }
 
 /// What a handler was called for.
@@ -248,10 +367,13 @@ pub(crate) enum Occasion {
     Connect,
     Disconnect,
     Event(Arc<str>),
+    EventMiddleware(Arc<str>),
     Middleware,
     RoomEvent,
     ServerSide(Arc<str>),
     NewNamespace,
+    Observer,
+    Outgoing,
     Predicate,
 }
 
@@ -261,11 +383,23 @@ impl fmt::Display for Occasion {
             Occasion::Connect => f.write_str("connect"),
             Occasion::Disconnect => f.write_str("disconnect"),
             Occasion::Event(name) => write!(f, "event {name:?}"),
+            Occasion::EventMiddleware(name) => write!(f, "middleware of event {name:?}"),
             Occasion::Middleware => f.write_str("middleware"),
             Occasion::RoomEvent => f.write_str("room event"),
             Occasion::ServerSide(name) => write!(f, "server-side event {name:?}"),
             Occasion::NewNamespace => f.write_str("new namespace"),
+            Occasion::Observer => f.write_str("observer of errors"),
+            Occasion::Outgoing => f.write_str("listener of what is emitted"),
             Occasion::Predicate => f.write_str("predicate of namespaces"),
+        }
+    }
+}
+
+impl Occasion {
+    fn event(&self) -> Option<Arc<str>> {
+        match self {
+            Occasion::Event(name) | Occasion::EventMiddleware(name) => Some(Arc::clone(name)),
+            _ => None,
         }
     }
 }
@@ -274,18 +408,23 @@ impl fmt::Display for Occasion {
 ///
 /// The first poll has a waker that does nothing: the task polls again at once, so no wake-up is lost, and the
 /// connection's task is not woken for handlers.
-fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
-    if let Some(pending) = begin(peer.counters(), &occasion, call) {
-        spawn(peer, occasion, pending);
+fn start(socket: &Socket, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+    match begin(call) {
+        Begun::Ended(outcome) => report(socket, &occasion, outcome),
+        Begun::Waits(pending) => spawn(socket.clone(), occasion, pending),
     }
 }
 
-/// Gives the future if it has to wait.
-fn begin(
-    counters: &Counters,
-    occasion: &Occasion,
-    call: impl FnOnce() -> HandlerFuture,
-) -> Option<HandlerFuture> {
+/// What came of the first poll.
+enum Begun {
+    Ended(Outcome),
+    Waits(HandlerFuture),
+}
+
+/// What a handler returned, or its panic.
+type Outcome = Result<Result<(), HandlerError>, Box<dyn Any + Send>>;
+
+fn begin(call: impl FnOnce() -> HandlerFuture) -> Begun {
     let first = catch_unwind(AssertUnwindSafe(|| {
         let mut future = call();
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -294,31 +433,57 @@ fn begin(
         }
     }));
     match first {
-        Ok(Ok(outcome)) => report(counters, occasion, outcome),
-        Ok(Err(pending)) => return Some(pending),
-        Err(panic) => report_panic(counters, occasion, &*panic),
+        Ok(Ok(outcome)) => Begun::Ended(Ok(outcome)),
+        Ok(Err(pending)) => Begun::Waits(pending),
+        Err(panic) => Begun::Ended(Err(panic)),
     }
-    None
 }
 
 /// The task outlives its connection if it must, as an async listener on Node does; the runtime ends it.
-fn spawn(peer: &Arc<Peer>, occasion: Occasion, pending: HandlerFuture) {
-    let waiting = peer.count_waiting_handler();
-    tokio::spawn(async move { finish(waiting.peer().counters(), &occasion, pending).await });
+fn spawn(socket: Socket, occasion: Occasion, pending: HandlerFuture) {
+    let waiting = socket.peer().count_waiting_handler();
+    tokio::spawn(async move {
+        let outcome = AssertUnwindSafe(pending).catch_unwind().await;
+        report(&socket, &occasion, outcome);
+        drop(waiting);
+    });
 }
 
-async fn finish(counters: &Counters, occasion: &Occasion, pending: HandlerFuture) {
-    match AssertUnwindSafe(pending).catch_unwind().await {
-        Ok(outcome) => report(counters, occasion, outcome),
+fn report(socket: &Socket, occasion: &Occasion, outcome: Outcome) {
+    let error = match outcome {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(panic) => return report_handler_panic(socket, occasion, &*panic),
+    };
+    let counters = socket.peer().counters();
+    if let Occasion::EventMiddleware(_) = occasion {
+        counters.events_refused.increment();
+        let error = SocketError::new(socket, occasion.event(), SocketErrorCause::Middleware(error));
+        if !error.observed() {
+            log_error(counters, occasion, &error);
+        }
+        return;
+    }
+    counters.handler_errors.increment();
+    log_error(counters, occasion, &*error);
+    SocketError::new(socket, occasion.event(), SocketErrorCause::Handler(error)).observed();
+}
+
+/// Of an event that has no socket.
+fn report_server_side(counters: &Counters, occasion: &Occasion, outcome: Outcome) {
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            counters.handler_errors.increment();
+            log_error(counters, occasion, &*error);
+        }
         Err(panic) => report_panic(counters, occasion, &*panic),
     }
 }
 
-fn report(counters: &Counters, occasion: &Occasion, outcome: Result<(), HandlerError>) {
-    let Err(error) = outcome else { return };
-    counters.handler_errors.increment();
-    // The error is the application's, and how it is written, too.
-    match catch_unwind(AssertUnwindSafe(|| with_causes(&*error))) {
+/// The error is the application's, and how it is written, too.
+fn log_error(counters: &Counters, occasion: &Occasion, error: &(dyn Error + 'static)) {
+    match catch_unwind(AssertUnwindSafe(|| with_causes(error))) {
         Ok(error) => warn_limited!(counters, handler = %occasion, error, "handler failed"),
         Err(panic) => report_panic(counters, occasion, &*panic),
     }
@@ -336,11 +501,20 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+fn report_handler_panic(socket: &Socket, occasion: &Occasion, panic: &(dyn Any + Send)) {
+    report_panic(socket.peer().counters(), occasion, panic);
+    let cause = SocketErrorCause::Panic(panic_message(panic).to_owned());
+    SocketError::new(socket, occasion.event(), cause).observed();
+}
+
 pub(crate) fn report_panic(counters: &Counters, occasion: &Occasion, panic: &(dyn Any + Send)) {
     counters.handler_panics.increment();
+    warn_limited!(counters, handler = %occasion, panic = panic_message(panic), "handler panicked");
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    warn_limited!(counters, handler = %occasion, panic = text, "handler panicked");
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 pub(crate) fn report_observer_panic(counters: &Counters, panic: &(dyn Any + Send)) {
@@ -357,7 +531,14 @@ macro_rules! opaque_debug {
     )*};
 }
 
-opaque_debug!(ConnectHandler, DisconnectHandler, EventHandler, Middleware, ServerSideHandler);
+opaque_debug!(
+    ConnectHandler,
+    DisconnectHandler,
+    EventHandler,
+    EventMiddleware,
+    Middleware,
+    ServerSideHandler
+);
 
 #[cfg(test)]
 mod tests {

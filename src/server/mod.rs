@@ -12,7 +12,7 @@
 //! |---|---|
 //! | join a namespace, route a packet | `client.rs`; what sockets of one connection share: `peer.rs` |
 //! | find or make the namespace a client asks for | `namespaces.rs`; rules for many names: `parent.rs` |
-//! | start a user's handler | `handler.rs` |
+//! | start a user's handler | `handler.rs`; see events before or after all handlers: `listeners.rs`, `outgoing.rs` |
 //! | choose who hears a broadcast | `rooms.rs` |
 
 mod ack;
@@ -32,9 +32,11 @@ mod handlers;
 mod handshake;
 mod hub;
 mod legacy;
+mod listeners;
 mod local_node;
 mod namespace;
 mod namespaces;
+mod outgoing;
 mod parent;
 mod peer;
 mod remote_socket;
@@ -42,6 +44,8 @@ mod room_event;
 mod rooms;
 mod server_side;
 mod socket;
+mod socket_error;
+mod socket_operator;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -67,17 +71,20 @@ pub use connect_error::ConnectError;
 pub use data::{Data, DataError, Extensions};
 pub use disconnect::DisconnectReason;
 pub use event::Event;
-pub use handler::{HandlerError, HandlerOutput, MiddlewareOutput};
+pub use handler::{EventMiddlewareOutput, HandlerError, HandlerOutput, ListenerId, MiddlewareOutput};
 pub use handshake::{AuthError, Handshake, Query};
 pub use hub::Hub;
 pub use local_node::{LocalAnswers, LocalNode};
 pub use namespace::Namespace;
+pub use outgoing::OutgoingEvent;
 pub use parent::{NamespaceRequest, ParentBroadcastOperator, ParentNamespace, PredicateOutput};
 pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
 pub use room_event::RoomEvent;
 pub use rooms::{IntoRooms, Room};
 pub use server_side::ServerSideEvent;
-pub use socket::{EmitError, Socket, SocketId, WithTimeout};
+pub use socket::{EmitError, Socket, SocketId};
+pub use socket_error::{SocketError, SocketErrorCause};
+pub use socket_operator::SocketOperator;
 pub use stats::Stats;
 
 pub use crate::engine::{
@@ -158,12 +165,12 @@ impl Server {
     }
 
     /// Adds a handler of an event to the main namespace, see [`Namespace::on`].
-    pub fn on<F, Fut>(&self, event: &str, handler: F)
+    pub fn on<F, Fut>(&self, event: &str, handler: F) -> ListenerId
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        self.main.on(event, handler);
+        self.main.on(event, handler)
     }
 
     /// Adds a handler of sockets that left to the main namespace, see [`Namespace::on_disconnect`].

@@ -18,11 +18,12 @@ use super::broadcast_ack::{Answers, BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
-    ConnectHandler, DisconnectHandler, EventHandler, HandlerOutput, Middleware, MiddlewareOutput,
-    RegisteredHandlers, ServerSideHandler, warn_of_special_name,
+    ConnectHandler, DisconnectHandler, EventHandler, HandlerOutput, ListenerId, Middleware, MiddlewareOutput,
+    ServerSideHandler, warn_of_special_name,
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
 use super::namespaces::{Namespaces, Registry};
 use super::remote_socket::{FetchError, RemoteSocket};
@@ -30,6 +31,7 @@ use super::room_event::{RoomEvent, RoomObservers};
 use super::rooms::{IntoRooms, Room, Rooms};
 use super::server_side::{ServerSideEvent, check_server_side};
 use super::socket::{EmitError, Socket, SocketId};
+use super::socket_error::ErrorObserver;
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
 use crate::sync::RwLock;
@@ -70,6 +72,8 @@ struct Inner {
     /// The link to the other servers; made by the first who needs it, where there are others.
     adapter: OnceLock<Arc<dyn Adapter>>,
     registry: Registry,
+    /// Sockets that listen to what is emitted to them.
+    outgoing: AtomicUsize,
     /// The number of the parent whose child it is.
     parent: Option<usize>,
     /// Clients in it or on their way into it; counted where it may be cleaned up.
@@ -101,6 +105,7 @@ impl Namespace {
             room_observers: RoomObservers::default(),
             adapter: OnceLock::new(),
             registry: Arc::downgrade(namespaces),
+            outgoing: AtomicUsize::new(0),
             parent,
             visits: AtomicUsize::new(0),
             open: AtomicBool::new(open),
@@ -142,7 +147,10 @@ impl Namespace {
     /// order in which they were added, before the socket's own ([`Socket::on`]).
     ///
     /// Handlers are started in the order in which their events arrive: each runs until it first waits, before the
-    /// next one starts. A panic is caught, logged and counted; so is an error that is returned.
+    /// next one starts. A panic is caught, logged and counted; so is an error that is returned ([`Namespace::on_error`] sees
+    /// both). Neither acknowledges the event: a client that waits runs into its timeout, as on Node.
+    ///
+    /// The id that is given back is for [`Namespace::off`].
     ///
     /// A handler is a plain `async fn`, a closure `async |event: Event| …`, or, if it captures something, a closure that
     /// clones it for each call and returns an `async move` block. (An `async move |event|` that captures does not
@@ -167,14 +175,16 @@ impl Namespace {
     ///     }
     /// });
     /// ```
-    pub fn on<F, Fut>(&self, event: &str, handler: F)
+    pub fn on<F, Fut>(&self, event: &str, handler: F) -> ListenerId
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
         warn_of_special_name(event);
         let handler = EventHandler::new(handler);
+        let id = handler.id();
         self.inner.handlers.write().events.add(event, handler);
+        id
     }
 
     /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more.
@@ -653,8 +663,39 @@ impl Namespace {
         Arc::clone(&self.inner.handlers.read().disconnect)
     }
 
-    pub(crate) fn event_handlers(&self, event: &str) -> Option<RegisteredHandlers> {
-        self.inner.handlers.read().events.get(event)
+    pub(crate) fn disconnecting_handlers(&self) -> Arc<[DisconnectHandler]> {
+        Arc::clone(&self.inner.handlers.read().disconnecting)
+    }
+
+    pub(crate) fn has_disconnecting_handlers(&self) -> bool {
+        !self.inner.handlers.read().disconnecting.is_empty()
+    }
+
+    pub(crate) fn error_observers(&self) -> Option<Arc<[ErrorObserver]>> {
+        listed(&self.inner.handlers.read().errors)
+    }
+
+    pub(crate) fn incoming(&self, event: &str) -> Incoming {
+        let handlers = self.inner.handlers.read();
+        Incoming { handlers: handlers.events.get(event), any: listed(&handlers.any), middlewares: None }
+    }
+
+    pub(crate) fn handlers(&self) -> &RwLock<Handlers> {
+        &self.inner.handlers
+    }
+
+    /// Whether a socket listens to what is emitted to it.
+    pub(crate) fn has_outgoing(&self) -> bool {
+        self.inner.outgoing.load(Ordering::Relaxed) > 0
+    }
+
+    /// A socket begins to listen, or ends.
+    pub(crate) fn count_outgoing(&self, begins: bool) {
+        if begins {
+            self.inner.outgoing.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.inner.outgoing.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

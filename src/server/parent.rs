@@ -155,6 +155,11 @@ impl ParentNamespace {
         ParentBroadcastOperator { parent: self.clone(), rooms: Vec::new(), except: Vec::new() }
     }
 
+    /// What children to come begin with.
+    pub(crate) fn template(&self) -> &RwLock<Handlers> {
+        &self.inner.handlers
+    }
+
     pub(crate) fn number(&self) -> usize {
         self.inner.number
     }

@@ -59,6 +59,8 @@ struct Joined {
 struct Departed {
     socket: Socket,
     reason: DisconnectReason,
+    /// It is still in its rooms, until its handlers for that have been started.
+    disconnecting: bool,
     /// Ends when the handlers have been started, under no lock.
     _visit: Option<Visit>,
 }
@@ -117,6 +119,11 @@ impl Peer {
         }
         let joined = state.joined.iter().find(|joined| joined.routed && joined.socket.is_in(namespace));
         joined.map_or(Route::NotJoined, |joined| Route::Socket(joined.socket.clone()))
+    }
+
+    /// In the order of joining.
+    pub(crate) fn sockets(&self) -> Vec<Socket> {
+        self.state.lock().joined.iter().map(|joined| joined.socket.clone()).collect()
     }
 
     pub(crate) fn joined_count(&self) -> usize {
@@ -188,15 +195,22 @@ impl Peer {
         let Joined { socket, visit, .. } = state.joined.remove(index);
         state.unroute(&socket);
         let message = farewell.then(|| socket.home().farewell()).flatten();
-        {
+        let disconnecting = {
             // The DISCONNECT is the last that comes of the namespace.
             let mut rooms = socket.home().rooms().write();
             socket.set_disconnected();
-            rooms.remove(socket.id());
+            // After that none is added to the socket's own.
+            let disconnecting = socket.has_disconnecting_handlers();
+            if disconnecting {
+                rooms.deactivate(socket.id());
+            } else {
+                rooms.remove(socket.id());
+            }
             message.into_iter().for_each(|message| self.send(message));
-        }
+            disconnecting
+        };
         self.counters().sockets.decrement();
-        state.departed.push(Departed { socket: socket.clone(), reason, _visit: visit });
+        state.departed.push(Departed { socket: socket.clone(), reason, disconnecting, _visit: visit });
         socket
     }
 
@@ -207,13 +221,23 @@ impl Peer {
             if departed.is_empty() {
                 return;
             }
-            for Departed { socket, reason, _visit } in departed {
+            for Departed { socket, reason, disconnecting, _visit } in departed {
+                if disconnecting {
+                    for handler in &*socket.home().disconnecting_handlers() {
+                        handler.start(&socket, reason);
+                    }
+                    for handler in socket.own_disconnecting_handlers() {
+                        handler.start(&socket, reason);
+                    }
+                    socket.home().rooms().write().remove(socket.id());
+                }
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);
                 }
-                for handler in socket.take_handlers() {
+                for handler in socket.own_disconnect_handlers() {
                     handler.start(&socket, reason);
                 }
+                socket.drop_listeners();
             }
         }
     }
@@ -273,12 +297,6 @@ impl fmt::Debug for Peer {
 
 /// A handler that is a task now.
 pub(crate) struct WaitingHandler(Arc<Peer>);
-
-impl WaitingHandler {
-    pub(crate) fn peer(&self) -> &Peer {
-        &self.0
-    }
-}
 
 impl Drop for WaitingHandler {
     fn drop(&mut self) {

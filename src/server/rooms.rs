@@ -216,6 +216,14 @@ impl<M> Rooms<M> {
         entry.active = true;
     }
 
+    /// Lets the socket hear nothing any more; it keeps its rooms.
+    pub(crate) fn deactivate(&mut self, id: &SocketId) {
+        let Some(slot) = self.ids.get(id) else { return };
+        let entry = self.slots[slot.index()].as_mut().expect("a known id has a filled slot");
+        self.active -= usize::from(entry.active);
+        entry.active = false;
+    }
+
     /// Puts the socket into `room`; says whether that is new. A socket without a slot is not put anywhere.
     pub(crate) fn join(&mut self, id: &SocketId, room: Room) -> bool {
         let Some(&slot) = self.ids.get(id) else { return false };

@@ -18,15 +18,15 @@ use super::broadcast::BroadcastOperator;
 use super::data::{Data, Extensions, TypeMap};
 use super::disconnect::DisconnectReason;
 use super::event::Event;
-use super::handler::{
-    DisconnectHandler, EventHandler, EventHandlers, HandlerOutput, RegisteredHandlers, warn_of_special_name,
-};
+use super::handler::{DisconnectHandler, EventHandler, HandlerOutput, ListenerId, warn_of_special_name};
 use super::handshake::Handshake;
 use super::legacy;
+use super::listeners::Listeners;
 use super::namespace::Namespace;
 use super::peer::Peer;
 use super::rooms::{IntoRooms, Room};
-use crate::engine::{Connection, random_id};
+use super::socket_operator::{EmitFlags, SocketOperator};
+use crate::engine::{Connection, HandshakeRequest, random_id};
 use crate::proto::socketio::{Map, Payload};
 use crate::sync::Mutex;
 
@@ -113,8 +113,7 @@ pub(crate) struct Extras {
     pub(crate) data: Map,
     pub(crate) extensions: TypeMap,
     acks: HashMap<u64, oneshot::Sender<Payload>>,
-    events: EventHandlers,
-    disconnect: Vec<DisconnectHandler>,
+    pub(crate) listeners: Option<Box<Listeners>>,
 }
 
 impl Socket {
@@ -172,6 +171,16 @@ impl Socket {
         self.inner.peer.connection()
     }
 
+    /// Gives the request that opened the connection.
+    pub fn request(&self) -> &HandshakeRequest {
+        self.conn().request()
+    }
+
+    /// Whether the socket goes on where an earlier one ended, which no socket does without connection state recovery.
+    pub fn recovered(&self) -> bool {
+        false
+    }
+
     /// Whether the socket has joined its namespace and has not left it.
     pub fn is_connected(&self) -> bool {
         self.stage() == CONNECTED
@@ -208,8 +217,33 @@ impl Socket {
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         let packet = self.home().encode_event(None, event, args)?;
+        self.notify_outgoing(&packet);
         self.peer().send(Arc::new(packet.message));
         Ok(())
+    }
+
+    /// Emits the event `message`: Node's `send` and `write`.
+    ///
+    /// # Errors
+    /// If `args` cannot be serialized.
+    pub fn send<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
+        self.emit("message", args)
+    }
+
+    /// Lets the next event be dropped if it could not leave at once: over WebSocket while something else waits or is being
+    /// written, over polling while no request of the client waits for packets. That is exactly when Node drops. For what the
+    /// next event makes worthless, such as positions.
+    ///
+    /// An event with attachments is sent whole or not at all.
+    pub fn volatile(&self) -> SocketOperator {
+        SocketOperator::new(self).volatile()
+    }
+
+    /// Says whether the transport may compress the next event. Default: true. False for what is compressed already, such as
+    /// pictures. As on Node, it is about answers to polls; WebSocket messages are compressed by
+    /// [`PerMessageDeflate`](super::PerMessageDeflate) as it says.
+    pub fn compress(&self, compress: bool) -> SocketOperator {
+        SocketOperator::new(self).compress(compress)
     }
 
     /// Emits an event and waits for the client's acknowledgement, as long as the client is there; see
@@ -225,12 +259,12 @@ impl Socket {
         event: &str,
         args: &(impl Serialize + ?Sized),
     ) -> AckFuture<R> {
-        AckFuture::emit(self, event, args, None)
+        AckFuture::emit(self, event, args, EmitFlags::default())
     }
 
-    /// Limits how long [`WithTimeout::emit_with_ack`] waits.
-    pub fn timeout(&self, timeout: Duration) -> WithTimeout {
-        WithTimeout { socket: self.clone(), timeout }
+    /// Limits how long [`SocketOperator::emit_with_ack`] waits.
+    pub fn timeout(&self, timeout: Duration) -> SocketOperator {
+        SocketOperator::new(self).timeout(timeout)
     }
 
     /// Addresses the sockets in these rooms, but not this one.
@@ -280,15 +314,17 @@ impl Socket {
     }
 
     /// Adds a handler of an event for this socket alone. Prefer [`Namespace::on`]: it costs nothing per socket. The
-    /// handlers of a socket are dropped when it leaves.
-    pub fn on<F, Fut>(&self, event: &str, handler: F)
+    /// handlers of a socket are dropped when it leaves. The id that is given back is for [`Socket::off`].
+    pub fn on<F, Fut>(&self, event: &str, handler: F) -> ListenerId
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
         warn_of_special_name(event);
         let handler = EventHandler::new(handler);
-        self.with_handlers(|extras| extras.events.add(event, handler));
+        let id = handler.id();
+        self.with_listeners(|listeners| listeners.events.add(event, handler));
+        id
     }
 
     /// Adds a handler of this socket's end.
@@ -298,7 +334,7 @@ impl Socket {
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
         let handler = DisconnectHandler::new(handler);
-        self.with_handlers(|extras| extras.disconnect.push(handler));
+        self.with_listeners(|listeners| listeners.disconnect.push(handler));
     }
 
     /// Takes the socket out of its namespace; the client is told, and the connection stays open: Node's
@@ -316,16 +352,22 @@ impl Socket {
         self.inner.stage.load(Ordering::SeqCst)
     }
 
-    /// Handlers of a socket that has left would never be dropped, if they hold the socket.
-    fn with_handlers(&self, add: impl FnOnce(&mut Extras)) {
-        let mut add = Some(add);
+    /// Changes what the socket listens to, unless it has left: its listeners would never be dropped, if they hold the
+    /// socket.
+    pub(crate) fn with_listeners<R>(&self, change: impl FnOnce(&mut Listeners) -> R) -> Option<R> {
+        let mut change = Some(change);
         self.with_extras(|extras| {
-            if self.stage() != DISCONNECTED
-                && let Some(add) = add.take()
-            {
-                add(extras);
+            if self.stage() == DISCONNECTED {
+                // What was to be added is dropped after the lock is released.
+                return None;
             }
-        });
+            change.take().map(|change| change(extras.listeners.get_or_insert_default()))
+        })
+    }
+
+    /// The same, if there are any, and for a socket that has left, too.
+    pub(crate) fn read_listeners<R>(&self, read: impl FnOnce(&mut Listeners) -> R) -> Option<R> {
+        self.read_extras(|extras| extras.listeners.as_deref_mut().map(read))?
     }
 
     /// The namespace, as [`Socket::namespace`].
@@ -359,7 +401,7 @@ impl Socket {
             rooms.remove(self.id());
         }
         self.forget_acks();
-        drop(self.take_handlers());
+        self.drop_listeners();
     }
 
     /// Runs `change` on what the socket keeps; it must not call user code.
@@ -370,18 +412,6 @@ impl Socket {
     /// The same, if there is something.
     pub(crate) fn read_extras<R>(&self, read: impl FnOnce(&mut Extras) -> R) -> Option<R> {
         self.inner.extras.lock().as_deref_mut().map(read)
-    }
-
-    pub(crate) fn own_handlers(&self, event: &str) -> Option<RegisteredHandlers> {
-        self.read_extras(|extras| extras.events.get(event))?
-    }
-
-    /// Takes the handlers of a socket that has left; gives those of its end.
-    pub(crate) fn take_handlers(&self) -> Vec<DisconnectHandler> {
-        let taken = self.read_extras(|extras| {
-            (std::mem::take(&mut extras.events), std::mem::take(&mut extras.disconnect))
-        });
-        taken.map(|(_, disconnect)| disconnect).unwrap_or_default()
     }
 
     /// Waits for the acknowledgement `id`; `None` if the socket has left and none can come.
@@ -442,27 +472,5 @@ impl fmt::Debug for Socket {
             .field("id", &self.inner.id.as_str())
             .field("namespace", &self.inner.namespace.name())
             .finish_non_exhaustive()
-    }
-}
-
-/// A socket whose acknowledgements must come in time; made by [`Socket::timeout`].
-#[derive(Clone, Debug)]
-pub struct WithTimeout {
-    socket: Socket,
-    timeout: Duration,
-}
-
-impl WithTimeout {
-    /// Emits an event and waits for the client's acknowledgement, at most for the timeout; see
-    /// [`Socket::emit_with_ack`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future forgets the answer.
-    pub fn emit_with_ack<R: DeserializeOwned>(
-        &self,
-        event: &str,
-        args: &(impl Serialize + ?Sized),
-    ) -> AckFuture<R> {
-        AckFuture::emit(&self.socket, event, args, Some(self.timeout))
     }
 }

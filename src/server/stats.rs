@@ -24,6 +24,8 @@ pub struct Stats {
     pub protocol_violations: u64,
     /// Events that no handler is registered for, and events without a name.
     pub unhandled_events: u64,
+    /// Events that a middleware of their socket refused.
+    pub events_refused: u64,
     /// Handlers that returned an error; middlewares that refused are not counted.
     pub handler_errors: u64,
     /// Handlers and middlewares that panicked.
@@ -55,6 +57,7 @@ pub(crate) struct Counters {
     pub(crate) decode_errors: Counter,
     pub(crate) protocol_violations: Counter,
     pub(crate) unhandled_events: Counter,
+    pub(crate) events_refused: Counter,
     pub(crate) handler_errors: Counter,
     pub(crate) handler_panics: Counter,
     pub(crate) inbound_paused: Counter,
@@ -74,6 +77,7 @@ impl Counters {
             decode_errors: self.decode_errors.get(),
             protocol_violations: self.protocol_violations.get(),
             unhandled_events: self.unhandled_events.get(),
+            events_refused: self.events_refused.get(),
             handler_errors: self.handler_errors.get(),
             handler_panics: self.handler_panics.get(),
             inbound_paused: self.inbound_paused.get(),

@@ -62,6 +62,10 @@ async fn middlewares_run_in_order_until_one_refuses() {
         socket.state::<Log>().note("third");
         Ok::<_, ConnectError>(())
     });
+    io.of("/admin").use_(async |socket: Socket| {
+        socket.state::<Log>().note("another namespace's");
+        Ok::<_, ConnectError>(())
+    });
     io.on_connect(async |socket: Socket| socket.state::<Log>().note("connected"));
     let client = Client::open(&io).await;
     client.post("40").await;

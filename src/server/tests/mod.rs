@@ -12,6 +12,7 @@ mod namespaces;
 mod parsers;
 mod room_events;
 mod server_side;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Duration;
