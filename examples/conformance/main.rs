@@ -232,7 +232,7 @@ fn refuse_unsupported() -> Result<(), String> {
         ("EIO3", &["0", "1"]),
         ("PARSER", &["default", "msgpack"]),
         ("ADAPTER", &["none"]),
-        ("RECOVERY", &["0"]),
+        ("RECOVERY", &["0", "1"]),
         ("SPECIFIC_RESPONSE", &["0"]),
         ("STREAM_COUNT", &["1"]),
         ("STREAM_SHARDED_PUBSUB", &["0"]),
@@ -275,6 +275,9 @@ fn build() -> Result<Server, String> {
     }
     if let Some(directory) = contract::variable("CLIENT_DIST").filter(|_| serves_client) {
         builder = builder.serve_client(directory);
+    }
+    if let Some(recovery) = contract::recovery()? {
+        builder = builder.connection_state_recovery(recovery);
     }
     if contract::variable("PARSER").as_deref() == Some("msgpack") {
         builder = builder.parser(MsgpackParser);

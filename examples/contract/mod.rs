@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use hooks::{Hooks, Log};
-pub use options::{read_options, serves_client};
+pub use options::{read_options, recovery, serves_client};
 
 /// The variable's text; an empty one counts as unset.
 pub fn variable(name: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ferrio::ConnectionStateRecovery;
 use ferrio::engine::{
     CookieOptions, Cors, CorsOrigin, EngineConfig, HttpCompression, MaxWindowBits, Message, OriginMatcher,
     PerMessageDeflate, SameSite, TransportKind,
@@ -104,8 +105,9 @@ pub fn read_options(config: &mut EngineConfig) -> Result<Option<Duration>, Strin
             "cors" => config.cors = cors(&option)?,
             "httpCompression" => config.http_compression = http_compression(&option)?,
             "perMessageDeflate" => config.per_message_deflate = per_message_deflate(&option)?,
-            // The app's own: see `serves_client`.
+            // The app's own: see `serves_client` and `recovery`.
             "serveClient" => drop(option.bool()?),
+            "connectionStateRecovery" => drop(recovery()?),
             _ => return Err(format!("OPTIONS: {name} is not supported")),
         }
     }
@@ -118,6 +120,25 @@ pub fn serves_client() -> Result<bool, String> {
 }
 
 /// `true`, or an object over the defaults; a field of `false` switches its part off.
+/// Connection state recovery, if OPTIONS or the variable RECOVERY asks for it.
+pub fn recovery() -> Result<Option<ConnectionStateRecovery>, String> {
+    let options = super::object("OPTIONS")?;
+    let Some(value) = options.get("connectionStateRecovery") else {
+        let wanted = super::variable("RECOVERY").as_deref() == Some("1");
+        return Ok(wanted.then(ConnectionStateRecovery::default));
+    };
+    let mut recovery = ConnectionStateRecovery::default();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let option = Named { name, value };
+        match name.as_str() {
+            "maxDisconnectionDuration" => recovery.max_disconnection_duration = option.milliseconds()?,
+            "skipMiddlewares" => recovery.skip_middlewares = option.bool()?,
+            _ => return Err(format!("OPTIONS: connectionStateRecovery.{name} is not supported")),
+        }
+    }
+    Ok(Some(recovery))
+}
+
 fn cookie(option: &Named<'_>) -> Result<Option<CookieOptions>, String> {
     let fields = match option.value {
         Value::Bool(false) => return Ok(None),

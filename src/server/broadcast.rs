@@ -115,13 +115,7 @@ impl BroadcastOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = self.namespace.encode_event(None, event, args)?;
-        self.namespace.notify_outgoing(&packet, &self.options);
-        if let Some(others) = self.others() {
-            others.broadcast(&packet.payload(), &self.options);
-        }
-        self.namespace.deliver(packet.message, &self.options);
-        Ok(())
+        self.namespace.emit_to(event, args, &self.options, self.others())
     }
 
     /// Emits an event to the sockets that are addressed, and waits for the acknowledgement of each. The result is awaited
@@ -160,7 +154,7 @@ impl BroadcastOperator {
             Ok(packet) => packet,
             Err(error) => return Answers::failed(error),
         };
-        self.namespace.notify_outgoing(&packet, &self.options);
+        self.namespace.notify_outgoing(|| packet.payload(), &self.options);
         let timeout = self.options.flags.timeout.unwrap_or(DEFAULT_ACK_TIMEOUT);
         let others = self.others().map(|others| others.broadcast_with_ack(&packet.payload(), &self.options));
         let (_, answers) = self.namespace.deliver_for_acks(id, packet.message, &self.options);

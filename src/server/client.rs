@@ -20,9 +20,11 @@ use super::handler::Middleware;
 use super::handshake::Handshake;
 use super::hub::Hub;
 use super::legacy;
+use super::namespace::Namespace;
 use super::namespaces::{Found, Lookup, Visit};
 use super::parent::NamespaceRequest;
 use super::peer::{Peer, Route};
+use super::recovery::{Recovery, RecoveryError, Returning, Store, take_session};
 use super::socket::Socket;
 use super::socket_error::{SocketError, SocketErrorCause};
 use super::stats::warn_limited;
@@ -83,6 +85,7 @@ enum Joining {
     Checking {
         socket: Socket,
         visit: Option<Visit>,
+        returning: Option<Returning>,
         middlewares: BoxFuture<'static, Result<(), ConnectError>>,
     },
 }
@@ -274,15 +277,44 @@ impl Client {
     fn check(&mut self, found: Found, packet: &Packet, cx: &mut Context<'_>) {
         let Found { namespace, visit } = found;
         let middlewares = namespace.middlewares();
-        let socket = Socket::new(namespace, Arc::clone(&self.peer), self.handshake(packet));
-        if middlewares.is_empty() {
-            return self.finish_join(&socket, visit, Ok(()));
+        let (peer, handshake) = (Arc::clone(&self.peer), self.handshake(packet));
+        let (socket, returning) = match self.session_of(&namespace, &handshake) {
+            Ok(Some(returning)) => {
+                (Socket::returning(namespace, peer, handshake, returning.session()), Some(returning))
+            }
+            Ok(None) => (Socket::new(namespace, peer, handshake, Recovery::NotRequested), None),
+            Err(error) => (Socket::new(namespace, peer, handshake, Recovery::Failed(error)), None),
+        };
+        let options = socket.home().recovery_store().map(Store::options);
+        let skip = returning.is_some() && options.is_some_and(|options| options.skip_middlewares);
+        if skip || middlewares.is_empty() {
+            return self.finish_join(&socket, visit, returning, Ok(()));
         }
         let mut middlewares = Middleware::run_all(middlewares, socket.clone());
         match middlewares.as_mut().poll(cx) {
-            Poll::Ready(outcome) => self.finish_join(&socket, visit, outcome),
-            Poll::Pending => self.joining.push(Joining::Checking { socket, visit, middlewares }),
+            Poll::Ready(outcome) => self.finish_join(&socket, visit, returning, outcome),
+            Poll::Pending => self.joining.push(Joining::Checking { socket, visit, returning, middlewares }),
         }
+    }
+
+    /// The session that the client wants back, if it asks for one.
+    fn session_of(
+        &self,
+        namespace: &Namespace,
+        handshake: &Handshake,
+    ) -> Result<Option<Returning>, RecoveryError> {
+        if legacy::is_legacy(self.peer.connection()) {
+            return Ok(None);
+        }
+        take_session(namespace, handshake).inspect_err(|error| {
+            let counters = self.peer.counters();
+            match error {
+                RecoveryError::NoOffset => counters.recovery_no_offset.increment(),
+                RecoveryError::Expired => counters.recovery_expired.increment(),
+                RecoveryError::Trimmed => counters.recovery_trimmed.increment(),
+                RecoveryError::Unknown => counters.recovery_unknown.increment(),
+            }
+        })
     }
 
     fn handshake(&self, packet: &Packet) -> Handshake {
@@ -307,22 +339,31 @@ impl Client {
                         index += 1;
                         continue;
                     };
-                    if let Joining::Checking { socket, visit, .. } = self.joining.remove(index) {
-                        self.finish_join(&socket, visit, outcome);
+                    if let Joining::Checking { socket, visit, returning, .. } = self.joining.remove(index) {
+                        self.finish_join(&socket, visit, returning, outcome);
                     }
                 }
             }
         }
     }
 
-    fn finish_join(&mut self, socket: &Socket, mut visit: Option<Visit>, outcome: Result<(), ConnectError>) {
+    fn finish_join(
+        &mut self,
+        socket: &Socket,
+        mut visit: Option<Visit>,
+        returning: Option<Returning>,
+        outcome: Result<(), ConnectError>,
+    ) {
         match outcome {
             Err(error) => {
                 socket.abandon();
                 self.refuse(socket.home().name(), &error);
             }
-            Ok(()) if self.peer.admit(socket, &mut visit) => {
+            Ok(()) if self.peer.admit(socket, &mut visit, returning) => {
                 self.connect_timeout = None;
+                if let Some(namespaces) = socket.home().registry().upgrade() {
+                    namespaces.sweep_now_and_then();
+                }
                 for handler in &*socket.home().connect_handlers() {
                     handler.start(socket);
                 }

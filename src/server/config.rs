@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::adapter::AdapterFactory;
 use super::client_bundle::ClientBundle;
+use super::recovery::ConnectionStateRecovery;
 use crate::engine::{ConfigError, EngineConfig};
 use crate::proto::socketio::{Codec, DecoderLimits};
 
@@ -23,6 +24,7 @@ pub(crate) struct ServerConfig {
     pub(crate) max_parked_bytes: usize,
     pub(crate) client_bundle: Option<Arc<ClientBundle>>,
     pub(crate) adapter: Option<Arc<dyn AdapterFactory>>,
+    pub(crate) recovery: Option<ConnectionStateRecovery>,
 }
 
 impl Default for ServerConfig {
@@ -40,6 +42,7 @@ impl Default for ServerConfig {
             max_parked_bytes: DEFAULT_MAX_PARKED_BYTES,
             client_bundle: None,
             adapter: None,
+            recovery: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::data::TypeMap;
 use super::drain::Drain;
 use super::namespace::Namespace;
 use super::namespaces::Namespaces;
+use super::recovery::Budget;
 use super::stats::{Counters, warn_limited};
 use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
 use crate::proto::EncodedMessage;
@@ -35,12 +36,14 @@ pub(crate) struct Shared {
     closing: AtomicBool,
     /// Set once, when the connections are to leave.
     pub(crate) drain: OnceLock<Drain>,
+    pub(crate) recovery_budget: Arc<Budget>,
 }
 
 impl Shared {
     pub(crate) fn new(config: ServerConfig, state: TypeMap) -> Shared {
         let (closing, drain) = (AtomicBool::new(false), OnceLock::new());
-        Shared { config, counters: Counters::default(), state, closing, drain }
+        let recovery_budget = Arc::default();
+        Shared { config, counters: Counters::default(), state, closing, drain, recovery_budget }
     }
 
     /// Encodes what the server has to say by itself; `None` if the parser has no form for it.

@@ -39,6 +39,7 @@ mod namespaces;
 mod outgoing;
 mod parent;
 mod peer;
+mod recovery;
 mod remote_socket;
 mod room_event;
 mod rooms;
@@ -78,6 +79,7 @@ pub use local_node::{LocalAnswers, LocalNode};
 pub use namespace::Namespace;
 pub use outgoing::OutgoingEvent;
 pub use parent::{NamespaceRequest, ParentBroadcastOperator, ParentNamespace, PredicateOutput};
+pub use recovery::{ConnectionStateRecovery, Recovery, RecoveryError};
 pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
 pub use room_event::RoomEvent;
 pub use rooms::{IntoRooms, Room};
@@ -296,7 +298,9 @@ impl Server {
 
     /// Gives what was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { task_runs: self.engine().task_runs(), ..self.hub().shared().counters.snapshot() }
+        let shared = self.hub().shared();
+        let recovery_bytes = shared.recovery_budget.used() as u64;
+        Stats { task_runs: self.engine().task_runs(), recovery_bytes, ..shared.counters.snapshot() }
     }
 
     /// Whether clients can connect: not when the server drains or is closed. For the health check of a load balancer.
@@ -702,6 +706,34 @@ impl ServerBuilder {
     /// ```
     pub fn parser(mut self, parser: impl Parser) -> ServerBuilder {
         self.config.codec = Codec::new(parser);
+        self
+    }
+
+    /// Lets clients that lost their connection go on where they were: Node's `connectionStateRecovery`. Default: they are
+    /// somebody new.
+    ///
+    /// # Example: for five minutes
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ferrio::{ConnectionStateRecovery, Server, Socket};
+    ///
+    /// let five_minutes = Duration::from_secs(300);
+    /// let io = Server::builder()
+    ///     .connection_state_recovery(ConnectionStateRecovery {
+    ///         max_disconnection_duration: five_minutes,
+    ///         ..ConnectionStateRecovery::default()
+    ///     })
+    ///     .build()?;
+    /// io.on_connect(async |socket: Socket| {
+    ///     if !socket.recovered() {
+    ///         socket.join("lobby");
+    ///     }
+    /// });
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn connection_state_recovery(mut self, recovery: ConnectionStateRecovery) -> ServerBuilder {
+        self.config.recovery = Some(recovery);
         self
     }
 

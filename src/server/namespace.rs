@@ -26,6 +26,7 @@ use super::hub::Shared;
 use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
 use super::namespaces::{Namespaces, Registry};
+use super::recovery::Store;
 use super::remote_socket::{FetchError, RemoteSocket};
 use super::room_event::{RoomEvent, RoomObservers};
 use super::rooms::{IntoRooms, Room, Rooms};
@@ -71,6 +72,8 @@ struct Inner {
     room_observers: RoomObservers,
     /// The link to the other servers; made by the first who needs it, where there are others.
     adapter: OnceLock<Arc<dyn Adapter>>,
+    /// What is kept for those who come back, if anything.
+    recovery: Option<Store>,
     registry: Registry,
     /// Sockets that listen to what is emitted to them.
     outgoing: AtomicUsize,
@@ -94,6 +97,8 @@ impl Namespace {
         open: bool,
     ) -> Namespace {
         let shared = namespaces.shared();
+        let options = shared.config.recovery.clone();
+        let recovery = options.map(|options| Store::new(options, Arc::clone(&shared.recovery_budget)));
         let inner = Inner {
             farewell,
             name,
@@ -104,6 +109,7 @@ impl Namespace {
             pending_broadcasts: PendingBroadcasts::default(),
             room_observers: RoomObservers::default(),
             adapter: OnceLock::new(),
+            recovery,
             registry: Arc::downgrade(namespaces),
             outgoing: AtomicUsize::new(0),
             parent,
@@ -526,6 +532,53 @@ impl Namespace {
         }
     }
 
+    pub(crate) fn recovery_store(&self) -> Option<&Store> {
+        self.inner.recovery.as_ref()
+    }
+
+    /// Emits an event to the sockets that are meant, and to those of `others`.
+    pub(crate) fn emit_to<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        args: &T,
+        to: &BroadcastOptions,
+        others: Option<&dyn Adapter>,
+    ) -> Result<(), EmitError> {
+        if let Some(store) = self.store_for(to) {
+            let event = Payload::event(event, args)?;
+            self.notify_outgoing(|| event.clone(), to);
+            if let Some(others) = others {
+                others.broadcast(&event, to);
+            }
+            return self.deliver_kept(store, &event, to);
+        }
+        let packet = self.encode_event(None, event, args)?;
+        self.notify_outgoing(|| packet.payload(), to);
+        if let Some(others) = others {
+            others.broadcast(&packet.payload(), to);
+        }
+        self.deliver(packet.message, to);
+        Ok(())
+    }
+
+    /// Where an event is kept for those who are not there.
+    fn store_for(&self, to: &BroadcastOptions) -> Option<&Store> {
+        self.recovery_store().filter(|_| !to.flags.volatile)
+    }
+
+    /// Gives an event to the sockets of this process that are meant, with an offset, and keeps it.
+    fn deliver_kept(&self, store: &Store, event: &Payload, to: &BroadcastOptions) -> Result<(), EmitError> {
+        let (offset, data) = store.stamp(event);
+        let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(data);
+        let message = prepared(self.shared().config.codec.packet(&packet)?, to);
+        let rooms = self.inner.rooms.read();
+        let mut log = store.lock();
+        store.append(&mut log, offset, &message, to);
+        // Under the lock of the log: everybody hears in the order of the log.
+        send(&rooms, &message, to);
+        Ok(())
+    }
+
     /// Gives a message to the sockets of this process that are meant.
     pub(crate) fn deliver(&self, message: EncodedMessage, to: &BroadcastOptions) {
         let message = prepared(message, to);
@@ -534,6 +587,12 @@ impl Namespace {
 
     /// Gives the event of another server to the sockets of this one that are meant.
     pub(crate) fn deliver_foreign(&self, event: &Payload, to: &BroadcastOptions) {
+        if let Some(store) = self.store_for(to) {
+            if let Err(error) = self.deliver_kept(store, event, to) {
+                tracing::error!("an event of another server is not delivered: {error}");
+            }
+            return;
+        }
         if let Some(message) = self.encode_foreign(None, event, to) {
             self.deliver(message, to);
         }

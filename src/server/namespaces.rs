@@ -12,6 +12,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytestring::ByteString;
 use futures_util::FutureExt;
@@ -24,6 +25,7 @@ use super::handlers::{Handlers, append};
 use super::hub::Shared;
 use super::namespace::Namespace;
 use super::parent::{NamespaceRequest, ParentNamespace};
+use super::recovery::Store;
 use super::socket::Socket;
 use super::stats::warn_limited;
 use crate::proto::EncodedMessage;
@@ -264,6 +266,25 @@ impl Namespaces {
         registered.by_name.values().filter(|namespace| namespace.parent() == Some(parent)).cloned().collect()
     }
 
+    /// Forgets what has expired, from now on: where sockets may return.
+    pub(crate) fn sweep_now_and_then(self: &Arc<Self>) {
+        let Some(options) = &self.shared.config.recovery else { return };
+        if !self.shared.recovery_budget.begin_sweeping() {
+            return;
+        }
+        let period = options.max_disconnection_duration.clamp(MIN_SWEEP_PERIOD, MAX_SWEEP_PERIOD);
+        let namespaces = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                let Some(namespaces) = namespaces.upgrade() else { return };
+                for namespace in namespaces.all() {
+                    namespace.recovery_store().into_iter().for_each(Store::sweep);
+                }
+            }
+        });
+    }
+
     pub(crate) fn observe(&self, observer: Observer) {
         append(&mut self.registered.write().observers, observer);
     }
@@ -296,6 +317,10 @@ impl Drop for Visit {
 
 /// What namespaces know of all the others.
 pub(crate) type Registry = Weak<Namespaces>;
+
+/// Node's.
+const MAX_SWEEP_PERIOD: Duration = Duration::from_secs(60);
+const MIN_SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 /// Enough for every path that people write, too little to fill the memory with names.
 pub(crate) const MAX_DYNAMIC_NAME_LEN: usize = 1024;

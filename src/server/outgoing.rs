@@ -95,9 +95,9 @@ impl Socket {
 
 impl Namespace {
     /// The same for a broadcast.
-    pub(crate) fn notify_outgoing(&self, packet: &EncodedPacket, to: &BroadcastOptions) {
+    pub(crate) fn notify_outgoing(&self, event: impl FnOnce() -> Payload, to: &BroadcastOptions) {
         if self.has_outgoing() {
-            let payload = packet.payload();
+            let payload = event();
             self.select(to).iter().for_each(|socket| socket.tell_outgoing(&payload));
         }
     }

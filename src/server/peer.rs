@@ -16,6 +16,7 @@ use super::disconnect::DisconnectReason;
 use super::hub::Shared;
 use super::legacy;
 use super::namespaces::Visit;
+use super::recovery::{PrivateId, Returning};
 use super::rooms::Room;
 use super::socket::Socket;
 use super::stats::Counters;
@@ -131,7 +132,12 @@ impl Peer {
     }
 
     /// Lets a socket into its namespace and tells the client; `false` if it came too late. The visit is taken if not.
-    pub(crate) fn admit(&self, socket: &Socket, visit: &mut Option<Visit>) -> bool {
+    pub(crate) fn admit(
+        &self,
+        socket: &Socket,
+        visit: &mut Option<Visit>,
+        returning: Option<Returning>,
+    ) -> bool {
         let welcome = welcome(socket);
         let mut state = self.state.lock();
         if state.closed || self.connection.is_closed() {
@@ -142,16 +148,35 @@ impl Peer {
         if self.shared.is_closing() || socket.home().is_closed() {
             return false;
         }
+        let missed = match (&returning, socket.home().recovery_store()) {
+            (Some(returning), Some(store)) => match returning.missed(&store.lock()) {
+                Some(missed) => missed,
+                None => {
+                    // It comes once more, and learns that it is new.
+                    self.connection.close();
+                    return false;
+                }
+            },
+            _ => Vec::new(),
+        };
         socket.set_connected();
         rooms.enter(socket.id(), || socket.clone());
         rooms.join(socket.id(), Room::from(socket.id()));
+        for room in returning.iter().flat_map(|returning| &returning.session().rooms) {
+            rooms.join(socket.id(), room.clone());
+        }
         rooms.activate(socket.id());
+        missed.into_iter().for_each(|message| self.send(message));
         welcome.into_iter().for_each(|welcome| self.send(welcome));
         drop(rooms);
         state.unroute(socket);
         state.joined.push(Joined { socket: socket.clone(), routed: true, visit: visit.take() });
         self.counters().sockets.increment();
         drop(state);
+        if let Some(returning) = returning {
+            returning.arrive();
+            self.counters().recovered.increment();
+        }
         socket.home().tell_room_events();
         true
     }
@@ -195,6 +220,7 @@ impl Peer {
         let Joined { socket, visit, .. } = state.joined.remove(index);
         state.unroute(&socket);
         let message = farewell.then(|| socket.home().farewell()).flatten();
+        let data = socket.data_to_keep(reason);
         let disconnecting = {
             // The DISCONNECT is the last that comes of the namespace.
             let mut rooms = socket.home().rooms().write();
@@ -204,7 +230,7 @@ impl Peer {
             if disconnecting {
                 rooms.deactivate(socket.id());
             } else {
-                rooms.remove(socket.id());
+                socket.leave_for_good(&mut rooms, data);
             }
             message.into_iter().for_each(|message| self.send(message));
             disconnecting
@@ -229,7 +255,8 @@ impl Peer {
                     for handler in socket.own_disconnecting_handlers() {
                         handler.start(&socket, reason);
                     }
-                    socket.home().rooms().write().remove(socket.id());
+                    let data = socket.data_to_keep(reason);
+                    socket.leave_for_good(&mut socket.home().rooms().write(), data);
                 }
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);
@@ -312,11 +339,14 @@ fn welcome(socket: &Socket) -> Option<Arc<EncodedMessage>> {
     #[derive(serde::Serialize)]
     struct Welcome<'a> {
         sid: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<&'a str>,
     }
     let packet = Packet::new(PacketKind::Connect, socket.home().name());
     if legacy::is_legacy(socket.conn()) {
         return socket.peer().shared().encode(&packet);
     }
-    let data = Payload::value(&Welcome { sid: socket.id().as_str() }).expect("a text has a JSON form");
+    let pid = socket.private_id().map(PrivateId::as_str);
+    let data = Payload::value(&Welcome { sid: socket.id().as_str(), pid }).expect("a text has a JSON form");
     socket.peer().shared().encode(&packet.with_data(data))
 }

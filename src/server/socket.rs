@@ -24,7 +24,8 @@ use super::legacy;
 use super::listeners::Listeners;
 use super::namespace::Namespace;
 use super::peer::Peer;
-use super::rooms::{IntoRooms, Room};
+use super::recovery::{PrivateId, Recovery, Session, is_recoverable};
+use super::rooms::{IntoRooms, Room, Rooms};
 use super::socket_operator::{EmitFlags, SocketOperator};
 use crate::engine::{Connection, HandshakeRequest, random_id};
 use crate::proto::socketio::{Map, Payload};
@@ -98,6 +99,9 @@ struct Inner {
     namespace: Namespace,
     peer: Arc<Peer>,
     handshake: Handshake,
+    /// By which its client comes back, where that is possible.
+    pid: Option<PrivateId>,
+    recovery: Recovery,
     /// `JOINING` → `CONNECTED` → `DISCONNECTED`; changes only under the lock of the namespace's rooms.
     stage: AtomicU8,
     extras: Mutex<Option<Box<Extras>>>,
@@ -117,15 +121,47 @@ pub(crate) struct Extras {
 }
 
 impl Socket {
-    pub(crate) fn new(namespace: Namespace, peer: Arc<Peer>, handshake: Handshake) -> Socket {
+    pub(crate) fn new(
+        namespace: Namespace,
+        peer: Arc<Peer>,
+        handshake: Handshake,
+        recovery: Recovery,
+    ) -> Socket {
         let id = if legacy::is_legacy(peer.connection()) {
             legacy::socket_id(peer.connection(), namespace.name())
         } else {
             SocketId::random()
         };
-        let inner =
-            Inner { id, namespace, peer, handshake, stage: AtomicU8::new(JOINING), extras: Mutex::new(None) };
-        Socket { inner: Arc::new(inner) }
+        let can_return = namespace.recovery_store().is_some() && !legacy::is_legacy(peer.connection());
+        let pid = can_return.then(PrivateId::random);
+        Socket::with(id, namespace, peer, handshake, pid, recovery)
+    }
+
+    /// One that goes on where an earlier one ended.
+    pub(crate) fn returning(
+        namespace: Namespace,
+        peer: Arc<Peer>,
+        handshake: Handshake,
+        session: &Session,
+    ) -> Socket {
+        let (id, pid) = (session.sid.clone(), Some(session.pid.clone()));
+        let socket = Socket::with(id, namespace, peer, handshake, pid, Recovery::Recovered);
+        if !session.data.is_empty() {
+            socket.with_extras(|extras| extras.data = session.data.clone());
+        }
+        socket
+    }
+
+    fn with(
+        id: SocketId,
+        namespace: Namespace,
+        peer: Arc<Peer>,
+        handshake: Handshake,
+        pid: Option<PrivateId>,
+        recovery: Recovery,
+    ) -> Socket {
+        let (stage, extras) = (AtomicU8::new(JOINING), Mutex::new(None));
+        Socket { inner: Arc::new(Inner { id, namespace, peer, handshake, pid, recovery, stage, extras }) }
     }
 
     /// Gives the socket's public id.
@@ -176,9 +212,19 @@ impl Socket {
         self.conn().request()
     }
 
-    /// Whether the socket goes on where an earlier one ended, which no socket does without connection state recovery.
+    /// Whether the socket goes on where an earlier one ended, with its id, rooms and data; see
+    /// [`ConnectionStateRecovery`](super::ConnectionStateRecovery).
     pub fn recovered(&self) -> bool {
-        false
+        self.inner.recovery == Recovery::Recovered
+    }
+
+    /// Says whether the client asked to go on where it was, and what became of it.
+    pub fn recovery(&self) -> Recovery {
+        self.inner.recovery
+    }
+
+    pub(crate) fn private_id(&self) -> Option<&PrivateId> {
+        self.inner.pid.as_ref()
     }
 
     /// Whether the socket has joined its namespace and has not left it.
@@ -216,10 +262,7 @@ impl Socket {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = self.home().encode_event(None, event, args)?;
-        self.notify_outgoing(&packet);
-        self.peer().send(Arc::new(packet.message));
-        Ok(())
+        self.emit_with(event, args, EmitFlags::default())
     }
 
     /// Emits the event `message`: Node's `send` and `write`.
@@ -391,6 +434,20 @@ impl Socket {
     /// Under the lock of the namespace's rooms.
     pub(crate) fn set_disconnected(&self) {
         self.inner.stage.store(DISCONNECTED, Ordering::SeqCst);
+    }
+
+    /// What of the socket is kept for its return, if it may return after this.
+    pub(crate) fn data_to_keep(&self, reason: DisconnectReason) -> Option<Map> {
+        self.inner.pid.as_ref().filter(|_| is_recoverable(reason))?;
+        Some(self.data().values())
+    }
+
+    /// Leaves all rooms, under their lock; with `data` it may return.
+    pub(crate) fn leave_for_good(&self, rooms: &mut Rooms<Socket>, data: Option<Map>) {
+        if let (Some(data), Some(pid), Some(store)) = (data, &self.inner.pid, self.home().recovery_store()) {
+            store.keep(self.id(), pid, rooms.rooms_of(self.id()).cloned().collect(), data);
+        }
+        rooms.remove(self.id());
     }
 
     /// Undoes what a middleware did with a socket that does not get in.

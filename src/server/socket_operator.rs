@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ack::AckFuture;
+use super::adapter::{BroadcastFlags, BroadcastOptions};
 use super::socket::{EmitError, Socket};
 
 /// A socket and how to send to it; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`]. Each call
@@ -71,10 +72,7 @@ impl SocketOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = self.socket.home().encode_event(None, event, args)?;
-        self.socket.notify_outgoing(&packet);
-        self.socket.peer().send_flagged(packet.message, self.flags);
-        Ok(())
+        self.socket.emit_with(event, args, self.flags)
     }
 
     /// Emits the event `message`, see [`Socket::send`].
@@ -96,6 +94,27 @@ impl SocketOperator {
         args: &(impl Serialize + ?Sized),
     ) -> AckFuture<R> {
         AckFuture::emit(&self.socket, event, args, self.flags)
+    }
+}
+
+impl Socket {
+    /// Emits as the flags say.
+    pub(crate) fn emit_with<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        args: &T,
+        flags: EmitFlags,
+    ) -> Result<(), EmitError> {
+        if self.home().recovery_store().is_some() && !flags.volatile {
+            // "With recovery enabled socket.emit() goes through the adapter (room = own id)"
+            let flags = BroadcastFlags { compress: Some(flags.compress), ..BroadcastFlags::default() };
+            let to = BroadcastOptions { rooms: vec![self.id().into()], except: Vec::new(), flags };
+            return self.home().emit_to(event, args, &to, None);
+        }
+        let packet = self.home().encode_event(None, event, args)?;
+        self.notify_outgoing(&packet);
+        self.peer().send_flagged(packet.message, flags);
+        Ok(())
     }
 }
 

@@ -46,6 +46,18 @@ pub struct Stats {
     /// Times that the task of a connection ran: woken by what came, by what was sent to it, or by time. Messages that
     /// wait together share one run, so that under load it grows more slowly than they.
     pub task_runs: u64,
+    /// Sockets that go on where earlier ones ended, by connection state recovery.
+    pub recovered: u64,
+    /// Sockets that could not: see [`RecoveryError::NoOffset`](super::RecoveryError::NoOffset).
+    pub recovery_no_offset: u64,
+    /// Sockets that could not: see [`RecoveryError::Expired`](super::RecoveryError::Expired).
+    pub recovery_expired: u64,
+    /// Sockets that could not: see [`RecoveryError::Trimmed`](super::RecoveryError::Trimmed).
+    pub recovery_trimmed: u64,
+    /// Sockets that could not: see [`RecoveryError::Unknown`](super::RecoveryError::Unknown).
+    pub recovery_unknown: u64,
+    /// Bytes of events and sessions that are kept for those who may come back, now.
+    pub recovery_bytes: u64,
 }
 
 /// The counters behind [`Stats`].
@@ -65,6 +77,11 @@ pub(crate) struct Counters {
     pub(crate) slow_peers: Counter,
     pub(crate) late_timers: Counter,
     pub(crate) refusals: Counter,
+    pub(crate) recovered: Counter,
+    pub(crate) recovery_no_offset: Counter,
+    pub(crate) recovery_expired: Counter,
+    pub(crate) recovery_trimmed: Counter,
+    pub(crate) recovery_unknown: Counter,
     pub(crate) warnings: Warnings,
 }
 
@@ -87,6 +104,13 @@ impl Counters {
             refusals: self.refusals.get(),
             // The engine counts them.
             task_runs: 0,
+            recovered: self.recovered.get(),
+            recovery_no_offset: self.recovery_no_offset.get(),
+            recovery_expired: self.recovery_expired.get(),
+            recovery_trimmed: self.recovery_trimmed.get(),
+            recovery_unknown: self.recovery_unknown.get(),
+            // The namespaces share one number.
+            recovery_bytes: 0,
         }
     }
 }

@@ -10,6 +10,7 @@ mod events;
 mod messaging;
 mod namespaces;
 mod parsers;
+mod recovery;
 mod room_events;
 mod server_side;
 mod sockets;
