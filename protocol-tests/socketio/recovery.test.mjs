@@ -41,7 +41,7 @@ async function comeBack(client) {
 const withoutOffset = (args) => args.slice(0, -1);
 
 for (const mode of Object.keys(MODES)) {
-  socketioTest(`recovery: ${mode}: a client that comes back has its id, rooms and data [SIO-010] [CLI-101]`, RECOVERY, async (app) => {
+  socketioTest(`recovery: ${mode}: a client that comes back has its id, rooms and data [SIO-010] [SIO-267] [CLI-101]`, RECOVERY, async (app) => {
     const client = await Client.connect(app, { mode });
     assert.equal(client.socket.recovered, false);
     const [before, room] = [client.id, newRoom()];
@@ -58,7 +58,7 @@ for (const mode of Object.keys(MODES)) {
     assert.deepEqual([described.id, described.data], [before, { user: "me", deep: { n: [1] } }]);
   });
 
-  socketioTest(`recovery: ${mode}: what was sent to all, to a room and to the client itself meanwhile arrives, in order and once [SIO-009]`, RECOVERY, async (app) => {
+  socketioTest(`recovery: ${mode}: what was sent to all, to a room and to the client itself meanwhile arrives, in order and once [SIO-009] [SIO-268]`, RECOVERY, async (app) => {
     const [client, other] = await Promise.all([Client.connect(app, { mode }), Client.connect(app)]);
     const [id, room] = [client.id, newRoom()];
     await client.call("join", room);
@@ -97,7 +97,7 @@ for (const mode of Object.keys(MODES)) {
   });
 }
 
-socketioTest("recovery: volatile events and those that ask for an answer are not kept", RECOVERY, async (app) => {
+socketioTest("recovery: volatile events and those that ask for an answer are not kept [SIO-268]", RECOVERY, async (app) => {
   const client = await Client.connect(app);
   const rooms = [client.id];
   const news = client.on("news");
@@ -273,13 +273,13 @@ socketioTest("recovery: over polling, what was missed and the answer come togeth
   await session.post("1");
 });
 
-for (const [name, payload] of [
-  ["an unknown id", ({ offset }) => ({ pid: "unknown", offset })],
-  ["an unknown offset", ({ answer: { pid } }) => ({ pid, offset: "unknown" })],
-  ["an id that is no text", ({ offset }) => ({ pid: 1, offset })],
-  ["no offset", ({ answer: { pid } }) => ({ pid })],
+for (const [name, ids, payload] of [
+  ["an unknown id", "[SIO-013] [SIO-269]", ({ offset }) => ({ pid: "unknown", offset })],
+  ["an unknown offset", "[SIO-013] [SIO-270]", ({ answer: { pid } }) => ({ pid, offset: "unknown" })],
+  ["an id that is no text", "[SIO-013]", ({ offset }) => ({ pid: 1, offset })],
+  ["no offset", "[SIO-013]", ({ answer: { pid } }) => ({ pid })],
 ]) {
-  socketioTest(`recovery: ${name} makes somebody new [SIO-013]`, RECOVERY, async (app) => {
+  socketioTest(`recovery: ${name} makes somebody new ${ids}`, RECOVERY, async (app) => {
     const raw = await connectRaw(app);
     await leaveRaw(app, raw);
     const other = await connectRaw(app, JSON.stringify(payload(raw)));
