@@ -107,7 +107,9 @@ pub fn read_options(config: &mut EngineConfig) -> Result<Option<Duration>, Strin
             "perMessageDeflate" => config.per_message_deflate = per_message_deflate(&option)?,
             // The app's own: see `serves_client` and `recovery`.
             "serveClient" => drop(option.bool()?),
-            "connectionStateRecovery" => drop(recovery()?),
+            "connectionStateRecovery" => {
+                recovery()?;
+            }
             _ => return Err(format!("OPTIONS: {name} is not supported")),
         }
     }

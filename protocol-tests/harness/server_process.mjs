@@ -92,6 +92,15 @@ export class ServerProcess {
     return this.#exited;
   }
 
+  // A server that is there and says nothing, until it is resumed.
+  pause() {
+    this.#signal("SIGSTOP");
+  }
+
+  resume() {
+    this.#signal("SIGCONT");
+  }
+
   #signal(name) {
     try {
       process.kill(-this.#child.pid, name);

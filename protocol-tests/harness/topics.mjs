@@ -16,7 +16,7 @@ export const TOPICS = {
   jsonp: "JSONP polling (`j` in the query)",
   msgpack: "the MessagePack parser: `PARSER=msgpack`",
   path: "the `path` and `addTrailingSlash` options",
-  recovery: "connection state recovery: `RECOVERY=1`",
+  recovery: "connection state recovery: `RECOVERY=1`, the `connectionStateRecovery` option",
   static: "the client's files served below the path",
   "upgrade-events": "the session's events `upgrading` and `upgrade`",
 };
@@ -40,6 +40,7 @@ export function topicsOfOptions(options = {}) {
   if (options.httpCompression !== undefined) topics.push("http-compression");
   if (options.path !== undefined || options.addTrailingSlash !== undefined) topics.push("path");
   if (options.initialPacket !== undefined) topics.push("initial-packet");
+  if (options.connectionStateRecovery) topics.push("recovery");
   return topics;
 }
 

@@ -46,7 +46,7 @@ function expand(list) {
 function introduction() {
   return `# Checklist of behaviours
 
-One row for each behaviour of Node's Socket.IO stack that a peer or an official client can observe (kind W), and for each of Engine.IO's
-that only an application on the server can (kind A), and where it stands here: \`done (test name)\`, \`later (topic)\` or
+One row for each behaviour of Node's Socket.IO stack that a peer or an official client can observe (kind W), and for each that only an
+application on the server can (kind A), and where it stands here: \`done (test name)\`, \`later (topic)\` or
 \`not applicable (why)\`. A plain name is a test in \`protocol-tests/\`, \`rust: name\` one of the Rust tests whose names contain it. Written by \`npm run checklist:write\`, checked by \`npm run checklist\`, both in \`protocol-tests/\`.`;
 }

@@ -198,17 +198,23 @@ async fn a_volatile_event_that_was_lost_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn what_shall_not_be_compressed_is_not() {
-    async fn is_compressed(io: &Server, compress: bool) -> bool {
-        let (client, _) = Client::connected(io).await;
-        io.compress(compress).emit("news", &"x".repeat(5000)).unwrap();
+    async fn is_compressed(io: &Server, emit: impl FnOnce(&Socket)) -> bool {
+        let (client, socket) = Client::connected(io).await;
+        emit(&socket);
         let uri = format!("/socket.io/?EIO=4&transport=polling{}", client.session);
         let request = Request::builder().uri(uri).header("accept-encoding", "gzip");
         let request = request.body(Full::new(bytes::Bytes::new())).unwrap();
         io.engine().handle(request, PeerInfo::default()).await.headers().contains_key("content-encoding")
     }
     let (io, _) = server();
-    assert!(is_compressed(&io, true).await);
-    assert!(!is_compressed(&io, false).await);
+    let text = "x".repeat(5000);
+    for compress in [true, false] {
+        let to_all = is_compressed(&io, |_| io.compress(compress).emit("news", &text).unwrap());
+        assert_eq!(to_all.await, compress);
+        let to_one = is_compressed(&io, |socket| socket.compress(compress).emit("news", &text).unwrap());
+        assert_eq!(to_one.await, compress);
+    }
+    assert!(is_compressed(&io, |socket| socket.emit("news", &text).unwrap()).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,4 +299,42 @@ async fn a_handle_closes_the_connection() {
     let (client, _) = Client::connected(&io).await;
     io.fetch_sockets().await.unwrap()[0].close_connection();
     assert_eq!((client.poll().await, client.poll().await), ("41".to_owned(), "6|1".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volatile_broadcast_with_attachments_is_sent_whole_or_not_at_all() {
+    let (io, _) = server();
+    let [(waiting, _), (absent, _)] = two_members(&io).await;
+    let poll = tokio::spawn(async move { (waiting.poll().await, waiting) });
+    settle().await;
+    let picture = (bytes::Bytes::from_static(&[1]), bytes::Bytes::from_static(&[2]));
+    io.to("room").volatile().emit("picture", &picture).unwrap();
+    io.volatile().emit("picture", &picture).unwrap();
+    io.emit("end", &()).unwrap();
+    let (heard, waiting) = poll.await.unwrap();
+    let rest = if heard.contains("end") { String::new() } else { format!("|{}", waiting.poll().await) };
+    assert_eq!(
+        format!("{heard}{rest}"),
+        r#"452-["picture",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]|bAQ==|bAg==|42["end"]"#
+    );
+    assert_eq!(absent.poll().await, r#"42["end"]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_stay_as_they_are() {
+    let (io, _) = server();
+    let [(ada, first), (bob, second)] = two_members(&io).await;
+    let all = io.local();
+    let room = all.to("room");
+    drop(room.except(second.id()));
+    drop(room.to("other").volatile().compress(false).timeout(Duration::ZERO));
+    all.to(first.id()).emit("first", &()).unwrap();
+    room.emit("room", &()).unwrap();
+    all.emit("all", &()).unwrap();
+    // What a socket's own operator says is nobody else's.
+    drop(first.volatile().compress(false));
+    first.to("room").emit("others", &()).unwrap();
+    first.emit("own", &()).unwrap();
+    assert_eq!(ada.poll().await, r#"42["first"]|42["room"]|42["all"]|42["own"]"#);
+    assert_eq!(bob.poll().await, r#"42["room"]|42["all"]|42["others"]"#);
 }

@@ -263,3 +263,27 @@ async fn a_middleware_refuses_an_auth_that_it_cannot_read() {
     client.post(r#"40{"token":"secret"}"#).await;
     assert!(client.poll().await.starts_with(r#"40{"sid":"#));
 }
+
+#[tokio::test(start_paused = true)]
+async fn middlewares_guard_their_own_namespace_and_what_they_change_is_seen() {
+    let (io, log) = server();
+    io.use_(async |socket: Socket| {
+        socket.data().insert("from", "main").map_err(|_| "data")?;
+        let known = socket.namespace().socket(socket.id().as_str()).is_some();
+        socket.state::<Log>().note(format!("main {} {known}", socket.is_connected()));
+        Ok::<_, &str>(())
+    });
+    io.of("/admin").use_(async |socket: Socket| {
+        socket.state::<Log>().note("admin");
+        Ok::<_, &str>(())
+    });
+    io.on_connect(async |socket: Socket| {
+        let from: String = socket.data().get("from").unwrap();
+        socket.state::<Log>().note(format!("connected {from} {}", socket.is_connected()));
+    });
+    let client = Client::open(&io).await;
+    client.post("40").await;
+    assert_eq!(log.take(), ["main false false", "connected main true"]);
+    client.post("40/admin,").await;
+    assert_eq!(log.take(), ["admin"]);
+}

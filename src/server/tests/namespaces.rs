@@ -345,3 +345,23 @@ async fn the_main_namespace_stays_when_it_is_closed() {
     client.post("40").await;
     assert!(client.poll().await.starts_with("40{"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_removes_no_child_that_is_to_stay() {
+    for cleanup in [false, true] {
+        let (io, _) = server_with(|builder| builder.cleanup_empty_child_namespaces(cleanup));
+        let parent = io.of_pattern("^/dyn-").unwrap();
+        let refuse = Arc::new(std::sync::atomic::AtomicBool::new(!cleanup));
+        let refused = Arc::clone(&refuse);
+        parent.use_(move |_: Socket| {
+            let refuse = refused.load(std::sync::atomic::Ordering::SeqCst);
+            async move { if refuse { Err("no") } else { Ok(()) } }
+        });
+        let _first = if cleanup { Some(joined(&io, "/dyn-1").await) } else { None };
+        refuse.store(true, std::sync::atomic::Ordering::SeqCst);
+        let second = Client::open(&io).await;
+        second.post("40/dyn-1,").await;
+        assert_eq!(second.poll().await, r#"44/dyn-1,{"message":"no"}"#);
+        assert_eq!(names(&parent.children()), ["/dyn-1"], "cleanup {cleanup}");
+    }
+}

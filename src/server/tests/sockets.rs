@@ -238,6 +238,14 @@ async fn what_is_emitted_is_seen_and_acknowledgements_are_not() {
         client.poll().await,
         r#"42["alone",1,2]|431["answer"]|42["all"]|42["broadcast"]|420["question"]"#
     );
+    socket.on_any_outgoing(|event| {
+        let (bytes,): (bytes::Bytes,) = event.args().unwrap();
+        assert_eq!((event.name().as_ref(), &bytes[..]), ("picture", &[1, 2][..]));
+        event.socket().join("seen a picture");
+    });
+    io.emit("picture", &bytes::Bytes::from_static(&[1, 2])).unwrap();
+    assert!(socket.rooms().contains(&Room::from("seen a picture")));
+    assert_eq!(client.poll().await, r#"451-["picture",{"_placeholder":true,"num":0}]|bAQI="#);
     assert!(io.of("/").has_outgoing());
     socket.off_any_outgoing(None);
     assert!(!io.of("/").has_outgoing());
