@@ -1,6 +1,7 @@
 //! SendQueue: what was accepted and has not left, bounded in bytes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::TransportKind;
@@ -9,6 +10,10 @@ use crate::proto::EncodedMessage;
 /// Messages in order of acceptance. Bytes count from acceptance until they are transmitted: first queued, then in
 /// flight. What is in flight is counted for each transport on its own: at an upgrade a poll's answer may still be on
 /// its way when the WebSocket is given its first messages.
+///
+/// A queue leaves as a whole, or not at all; what is in flight can never be taken back. Out of what waits, messages
+/// that may be lost can be taken: each leaves a hole, so that the places of the others stay what they are. Holes
+/// never leave, and when they are the larger part, they are removed: so both take constant time, on average.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     messages: VecDeque<Arc<EncodedMessage>>,
@@ -17,6 +22,13 @@ pub(super) struct SendQueue {
     queued: Account,
     polling: Account,
     websocket: Account,
+    flights: Flights,
+    holes: usize,
+    /// All messages that may be dropped are within.
+    droppable: Range<usize>,
+    droppable_bytes: usize,
+    /// Where the message with a key waits.
+    keyed: BTreeMap<Arc<str>, usize>,
 }
 
 /// Bytes, and how many of them are packets of the session's own (open, ping), to which the bound does not apply.
@@ -26,10 +38,27 @@ struct Account {
     control: usize,
 }
 
+/// Each time the queue is taken is a flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flights {
+    begun: u64,
+    /// So many, the first ones, are over: all they carried has been transmitted.
+    over: u64,
+}
+
+/// The place of the message that was the queue's last one: to ask later whether all up to it have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushMark {
+    flight: u64,
+}
+
 impl SendQueue {
     pub(super) fn push(&mut self, message: Arc<EncodedMessage>) {
         self.queued.all += message.weight();
         self.packets += message.packets() as u64;
+        if message.is_droppable() {
+            self.note_droppable(&message);
+        }
         self.messages.push_back(message);
     }
 
@@ -43,6 +72,37 @@ impl SendQueue {
     pub(super) fn push_control_front(&mut self, message: Arc<EncodedMessage>) {
         self.queued.add(message.weight(), message.weight());
         self.messages.push_front(message);
+        self.droppable = self.droppable.start + 1..self.droppable.end + 1;
+        self.keyed.values_mut().for_each(|place| *place += 1);
+    }
+
+    /// Takes out the message that has this key; says whether there was one.
+    pub(super) fn supersede(&mut self, key: &str) -> bool {
+        let Some(&place) = self.keyed.get(key) else { return false };
+        self.take_out(place);
+        true
+    }
+
+    /// Takes out the first message that may be dropped; says whether there was one.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        while let Some(place) = self.droppable.next() {
+            if self.messages[place].is_droppable() {
+                self.take_out(place);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes out the last message that may be dropped; says whether there was one.
+    pub(super) fn drop_newest(&mut self) -> bool {
+        while let Some(place) = self.droppable.next_back() {
+            if self.messages[place].is_droppable() {
+                self.take_out(place);
+                return true;
+            }
+        }
+        false
     }
 
     /// Counts bytes of the session's own that are on their way by WebSocket without having been queued here.
@@ -52,6 +112,10 @@ impl SendQueue {
 
     /// Moves everything to `into`; it is in flight from now on.
     pub(super) fn take_all(&mut self, via: TransportKind, into: &mut VecDeque<Arc<EncodedMessage>>) {
+        if self.droppable_bytes > 0 || self.holes > 0 {
+            self.forget_losses();
+        }
+        self.flights.begun += u64::from(!self.messages.is_empty());
         let queued = std::mem::take(&mut self.queued);
         self.in_flight(via).add(queued.all, queued.control);
         if into.is_empty() {
@@ -63,6 +127,9 @@ impl SendQueue {
 
     pub(super) fn transmitted(&mut self, via: TransportKind, bytes: usize) {
         self.in_flight(via).subtract(bytes);
+        if self.polling.all == 0 && self.websocket.all == 0 {
+            self.flights.over = self.flights.begun;
+        }
     }
 
     /// What was in flight by this transport will not be reported any more.
@@ -72,7 +139,7 @@ impl SendQueue {
 
     /// Drops all, and its memory.
     pub(super) fn clear(&mut self) {
-        *self = SendQueue { packets: self.packets, ..SendQueue::default() };
+        *self = SendQueue { packets: self.packets, flights: self.flights, ..SendQueue::default() };
     }
 
     pub(super) fn packets(&self) -> u64 {
@@ -96,6 +163,64 @@ impl SendQueue {
     /// The same without the session's own packets: what the bound applies to.
     pub(super) fn bounded_bytes(&self) -> usize {
         self.accounts().map(|account| account.all - account.control).sum()
+    }
+
+    /// Bytes that wait and may be dropped.
+    pub(super) fn droppable_bytes(&self) -> usize {
+        self.droppable_bytes
+    }
+
+    pub(super) fn mark(&self) -> FlushMark {
+        FlushMark { flight: self.flights.begun + u64::from(!self.messages.is_empty()) }
+    }
+
+    pub(super) fn has_left(&self, mark: FlushMark) -> bool {
+        self.flights.over >= mark.flight
+    }
+
+    /// The message is about to be the last one.
+    fn note_droppable(&mut self, message: &EncodedMessage) {
+        let place = self.messages.len();
+        self.droppable_bytes += message.weight();
+        let start = if self.droppable.is_empty() { place } else { self.droppable.start };
+        self.droppable = start..place + 1;
+        if let Some(key) = message.key() {
+            self.keyed.insert(Arc::clone(key), place);
+        }
+    }
+
+    fn take_out(&mut self, place: usize) {
+        let message = std::mem::replace(&mut self.messages[place], EncodedMessage::nothing());
+        self.queued.all -= message.weight();
+        self.droppable_bytes -= message.weight();
+        if let Some(key) = message.key() {
+            self.keyed.remove(key);
+        }
+        self.holes += 1;
+        if self.holes > HOLES_KEPT && self.holes > self.messages.len() / 2 {
+            self.remove_holes();
+        }
+    }
+
+    fn remove_holes(&mut self) {
+        self.holes = 0;
+        self.messages.retain(|message| !message.is_empty());
+        self.droppable = 0..self.messages.len();
+        for (place, message) in self.messages.iter().enumerate() {
+            if let Some(noted) = message.key().and_then(|key| self.keyed.get_mut(key)) {
+                *noted = place;
+            }
+        }
+    }
+
+    /// What waits is about to leave, whole.
+    fn forget_losses(&mut self) {
+        if self.holes > 0 {
+            self.remove_holes();
+        }
+        self.droppable = 0..0;
+        self.droppable_bytes = 0;
+        self.keyed.clear();
     }
 
     fn accounts(&self) -> impl Iterator<Item = Account> {
@@ -123,3 +248,6 @@ impl Account {
         self.control = self.control.min(self.all);
     }
 }
+
+/// So few holes are not worth the moving.
+const HOLES_KEPT: usize = 32;
