@@ -28,6 +28,7 @@ pub struct BroadcastOperator {
     namespace: Namespace,
     target: Target,
     flags: Flags,
+    coalesce: Option<Arc<str>>,
 }
 
 /// Whom a broadcast is for: who is in one of `rooms` (everybody, where that is empty), and in none of `except`.
@@ -49,7 +50,7 @@ struct Flags {
 
 impl BroadcastOperator {
     pub(crate) fn new(namespace: Namespace) -> BroadcastOperator {
-        BroadcastOperator { namespace, target: Target::default(), flags: Flags::default() }
+        BroadcastOperator { namespace, target: Target::default(), flags: Flags::default(), coalesce: None }
     }
 
     /// Adds rooms: a socket is addressed if it is in one of all that were added, and hears once. As on Node, no room at
@@ -94,6 +95,27 @@ impl BroadcastOperator {
     pub fn volatile(&self) -> BroadcastOperator {
         let mut other = self.clone();
         other.flags.volatile = true;
+        other
+    }
+
+    /// Lets what is emitted take the place of what was emitted with the same key before: for a recipient that has not
+    /// been sent the older event yet, that one is dropped, and the new one goes to the end of its queue. So a client gets
+    /// the last value of each key as soon as it can, and one that keeps up gets all. Keys are those of a namespace, whatever
+    /// the event's name and the rooms.
+    ///
+    /// What is left comes in the order in which it was emitted. An event that has begun to leave is never replaced, nor
+    /// one that wants acknowledgements: [`BroadcastOperator::emit_with_ack`] takes no notice of the key. On other servers
+    /// of a cluster it is an ordinary event.
+    ///
+    /// # Example: a price
+    /// ```
+    /// let io = ferrio::Server::new();
+    /// io.to("ticker").coalesce("ACME").emit("price", &("ACME", 17.25))?;
+    /// # Ok::<_, ferrio::EmitError>(())
+    /// ```
+    pub fn coalesce(&self, key: &str) -> BroadcastOperator {
+        let mut other = self.clone();
+        other.coalesce = Some(self.namespace.coalesce_key(key));
         other
     }
 
@@ -238,7 +260,11 @@ impl BroadcastOperator {
         args: &T,
     ) -> Result<Arc<EncodedMessage>, EmitError> {
         let packet = self.namespace.encode_event(id, event, args)?;
-        Ok(Arc::new(packet.message.with_compress(!self.flags.uncompressed)))
+        let message = packet.message.with_compress(!self.flags.uncompressed);
+        Ok(Arc::new(match &self.coalesce {
+            Some(key) if id.is_none() => message.with_key(Arc::clone(key)),
+            _ => message,
+        }))
     }
 }
 

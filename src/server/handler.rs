@@ -79,7 +79,7 @@ impl<E: Into<ConnectError>> MiddlewareOutput for Result<(), E> {
     }
 }
 
-type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
+pub(crate) type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
 
 /// A handler of an event.
 #[derive(Clone)]
@@ -248,6 +248,7 @@ pub(crate) enum Occasion {
     Connect,
     Disconnect,
     Event(Arc<str>),
+    Lag,
     Middleware,
     RoomEvent,
     ServerSide(Arc<str>),
@@ -261,6 +262,7 @@ impl fmt::Display for Occasion {
             Occasion::Connect => f.write_str("connect"),
             Occasion::Disconnect => f.write_str("disconnect"),
             Occasion::Event(name) => write!(f, "event {name:?}"),
+            Occasion::Lag => f.write_str("lag"),
             Occasion::Middleware => f.write_str("middleware"),
             Occasion::RoomEvent => f.write_str("room event"),
             Occasion::ServerSide(name) => write!(f, "server-side event {name:?}"),
@@ -274,7 +276,7 @@ impl fmt::Display for Occasion {
 ///
 /// The first poll has a waker that does nothing: the task polls again at once, so no wake-up is lost, and the
 /// connection's task is not woken for handlers.
-fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+pub(crate) fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
     if let Some(pending) = begin(peer.counters(), &occasion, call) {
         spawn(peer, occasion, pending);
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::handler::{ConnectHandler, DisconnectHandler, EventHandlers, Middleware, ServerSideHandler};
+use super::lag::LagHandler;
 
 /// Lists of handlers change rarely and are read for every packet: a reader takes one reference. A copy for a child shares
 /// the lists until one of the two adds to them.
@@ -13,6 +14,7 @@ pub(crate) struct Handlers {
     pub(crate) server_side: HashMap<Arc<str>, Arc<[ServerSideHandler]>>,
     pub(crate) connect: Arc<[ConnectHandler]>,
     pub(crate) disconnect: Arc<[DisconnectHandler]>,
+    pub(crate) lag: Arc<[LagHandler]>,
     pub(crate) events: EventHandlers,
 }
 

@@ -22,6 +22,7 @@ use super::handler::{
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::lag::LagHandler;
 use super::namespaces::{Namespaces, Registry};
 use super::remote_socket::{FetchError, RemoteSocket};
 use super::room_event::{RoomEvent, RoomObservers};
@@ -417,7 +418,11 @@ impl Namespace {
         event: &str,
         args: &T,
     ) -> Result<EncodedPacket, EmitError> {
-        self.shared().config.codec.event(self.name(), id, event, args)
+        let mut packet = self.shared().config.codec.event(self.name(), id, event, args)?;
+        if id.is_none() {
+            packet.message = packet.message.with_droppable();
+        }
+        Ok(packet)
     }
 
     /// Encodes an acknowledgement with the server's parser.
@@ -520,6 +525,15 @@ impl Namespace {
     /// Tells of what happened to rooms. Called outside all locks.
     pub(crate) fn tell_room_events(&self) {
         self.inner.room_observers.tell(&self.inner.rooms, &self.inner.shared.counters);
+    }
+
+    /// Changes what is registered; it must not call user code.
+    pub(crate) fn change_handlers(&self, change: impl FnOnce(&mut Handlers)) {
+        change(&mut self.inner.handlers.write());
+    }
+
+    pub(crate) fn lag_handlers(&self) -> Arc<[LagHandler]> {
+        Arc::clone(&self.inner.handlers.read().lag)
     }
 
     pub(crate) fn server_side_handlers(&self, event: &str) -> Arc<[ServerSideHandler]> {

@@ -21,6 +21,7 @@ use super::socket::Socket;
 use super::stats::Counters;
 use crate::engine::{Connection, SendError};
 use crate::proto::EncodedMessage;
+use crate::proto::engineio::Sent;
 use crate::proto::socketio::{Packet, PacketKind, Payload};
 use crate::sync::Mutex;
 
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     state: Mutex<State>,
     /// Handlers that are tasks now.
     waiting: AtomicUsize,
+    /// Bytes of events that wait for their turn.
+    parked: AtomicUsize,
     /// Events that the client wants acknowledged, and that handlers still have.
     unanswered: AtomicUsize,
     /// The send queue overflowed.
@@ -78,6 +81,7 @@ impl Peer {
             shared,
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
             task: AtomicWaker::new(),
@@ -99,9 +103,18 @@ impl Peer {
     /// Sends without caring whether it arrives: a connection that is closed, or is now closed because its peer is too
     /// slow, tells so by its end. (It is logged there, too: here locks may be held, and a subscriber is user code.)
     pub(crate) fn send(&self, message: Arc<EncodedMessage>) {
-        if let Err(SendError::QueueFull { .. }) = self.connection.send(message) {
-            self.counters().slow_peers.increment();
-            self.slow.store(true, Ordering::Relaxed);
+        match self.connection.enqueue(message) {
+            Ok(sent) if sent == Sent::default() => {}
+            Ok(sent) => {
+                self.counters().events_dropped.add(sent.dropped as u64);
+                self.counters().events_coalesced.add(u64::from(sent.superseded));
+            }
+            Err(SendError::Dropped) => self.counters().events_dropped.increment(),
+            Err(SendError::QueueFull { .. }) => {
+                self.counters().slow_peers.increment();
+                self.slow.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {}
         }
     }
 
@@ -117,6 +130,11 @@ impl Peer {
         }
         let joined = state.joined.iter().find(|joined| joined.routed && joined.socket.is_in(namespace));
         joined.map_or(Route::NotJoined, |joined| Route::Socket(joined.socket.clone()))
+    }
+
+    /// The sockets that have joined, in that order.
+    pub(crate) fn joined(&self) -> Vec<Socket> {
+        self.state.lock().joined.iter().map(|joined| joined.socket.clone()).collect()
     }
 
     pub(crate) fn joined_count(&self) -> usize {
@@ -229,6 +247,17 @@ impl Peer {
         WaitingHandler(Arc::clone(self))
     }
 
+    /// Counts the bytes of an event that waits for its turn, until the guard is dropped.
+    pub(crate) fn count_parked(self: &Arc<Self>, bytes: usize) -> ParkedBytes {
+        self.parked.fetch_add(bytes, Ordering::SeqCst);
+        ParkedBytes(Arc::clone(self), bytes)
+    }
+
+    /// Bytes of events that wait for their turn.
+    pub(crate) fn parked_bytes(&self) -> usize {
+        self.parked.load(Ordering::SeqCst)
+    }
+
     /// Counts an event that the client wants acknowledged, until [`Peer::forget_unanswered`].
     pub(crate) fn count_unanswered(&self) {
         self.unanswered.fetch_add(1, Ordering::SeqCst);
@@ -286,6 +315,17 @@ impl Drop for WaitingHandler {
         if before == self.0.shared.config.max_waiting_handlers {
             self.0.task.wake();
         }
+    }
+}
+
+/// An event that waits for its turn.
+pub(crate) struct ParkedBytes(Arc<Peer>, usize);
+
+impl Drop for ParkedBytes {
+    fn drop(&mut self) {
+        self.0.parked.fetch_sub(self.1, Ordering::SeqCst);
+        // Only the connection's task knows what else is parked, and whether reading may go on.
+        self.0.task.wake();
     }
 }
 

@@ -113,7 +113,9 @@ pub(crate) struct Extras {
     pub(crate) data: Map,
     pub(crate) extensions: TypeMap,
     acks: HashMap<u64, oneshot::Sender<Payload>>,
-    events: EventHandlers,
+    pub(crate) events: EventHandlers,
+    /// Resolves when the last serial handler has ended.
+    pub(crate) last_serial: Option<oneshot::Receiver<()>>,
     disconnect: Vec<DisconnectHandler>,
 }
 
@@ -317,7 +319,7 @@ impl Socket {
     }
 
     /// Handlers of a socket that has left would never be dropped, if they hold the socket.
-    fn with_handlers(&self, add: impl FnOnce(&mut Extras)) {
+    pub(crate) fn with_handlers(&self, add: impl FnOnce(&mut Extras)) {
         let mut add = Some(add);
         self.with_extras(|extras| {
             if self.stage() != DISCONNECTED
