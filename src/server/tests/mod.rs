@@ -1,6 +1,7 @@
 //! The server against clients that speak HTTP long-polling, in memory and under virtual time.
 
 mod acks;
+mod back_pressure;
 mod broadcasts;
 mod connecting;
 mod disconnecting;
@@ -10,6 +11,7 @@ mod messaging;
 mod namespaces;
 mod parsers;
 mod room_events;
+mod serial;
 mod server_side;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Session: everything Engine.IO decides, nothing the network does.
 
+mod flush;
 mod heartbeat;
 mod outcome;
 mod queue;
@@ -17,9 +18,9 @@ use super::Revision;
 use super::packet::{Message, Packet};
 use crate::proto::EncodedMessage;
 
+pub use flush::FlushMark;
 use heartbeat::{Beat, Heartbeat};
 pub use outcome::{CloseReason, SendError, Sent, SessionEvent};
-pub use queue::FlushMark;
 use queue::SendQueue;
 use slow_consumer::LagMeter;
 pub use slow_consumer::{Lag, SlowConsumer};
@@ -191,12 +192,12 @@ impl Session {
     }
 
     /// Marks the end of the queue as it is.
-    pub fn flush_mark(&self) -> FlushMark {
+    pub fn flush_mark(&mut self) -> FlushMark {
         self.queue.mark()
     }
 
-    /// Whether all that was accepted before the mark has been transmitted, or dropped, or superseded by something that
-    /// has been transmitted. It may be later than that by what was taken together with it.
+    /// Whether all that was accepted before the mark has been transmitted, as far as it was not dropped. It may be later
+    /// than that by what was taken together with it.
     pub fn is_flushed(&self, mark: FlushMark) -> bool {
         self.queue.has_left(mark)
     }
@@ -434,15 +435,16 @@ impl Session {
 
     // D  what the caller must do now: ask in this order after every B or C
 
-    /// Moves all that may leave by `via` now into `into`.
+    /// Moves all that may leave by `via` now into `into`; a WebSocket may be given it in portions, one for each call.
     ///
     /// An open GET is given something once: it has then to be answered with it.
     pub fn poll_transmit(&mut self, now: Instant, via: Via, into: &mut VecDeque<Arc<EncodedMessage>>) {
         match self.resolve(via) {
             Via::Polling => self.transmit_by_get(now, into),
-            Via::WebSocket if self.transport == TransportKind::WebSocket => {
-                self.queue.take_all(TransportKind::WebSocket, into);
-            }
+            Via::WebSocket if self.transport == TransportKind::WebSocket => match self.portion() {
+                Some(bytes) => self.queue.take_some(TransportKind::WebSocket, bytes, into),
+                None => self.queue.take_all(TransportKind::WebSocket, into),
+            },
             Via::WebSocket => {}
             Via::Probe(id) if self.upgrade.owes_reply(id) => {
                 let reply = EncodedMessage::probe_pong();

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::TransportKind;
+use super::flush::FlushMarks;
+use super::{FlushMark, TransportKind};
 use crate::proto::EncodedMessage;
+use crate::proto::encoded::Part;
 
 /// Messages in order of acceptance. Bytes count from acceptance until they are transmitted: first queued, then in
 /// flight. What is in flight is counted for each transport on its own: at an upgrade a poll's answer may still be on
 /// its way when the WebSocket is given its first messages.
 ///
-/// A queue leaves as a whole, or not at all; what is in flight can never be taken back. Out of what waits, messages
-/// that may be lost can be taken: each leaves a hole, so that the places of the others stay what they are. Holes
-/// never leave, and when they are the larger part, they are removed: so both take constant time, on average.
+/// What is in flight can never be taken back. Out of what waits, messages that may be lost can be taken: each leaves a
+/// hole, so that the places of the others stay what they are. Holes never leave, and when they are the larger part they
+/// are removed: so it takes constant time, on average.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     messages: VecDeque<Arc<EncodedMessage>>,
@@ -22,7 +24,7 @@ pub(super) struct SendQueue {
     queued: Account,
     polling: Account,
     websocket: Account,
-    flights: Flights,
+    marks: FlushMarks,
     holes: usize,
     /// All messages that may be dropped are within.
     droppable: Range<usize>,
@@ -36,20 +38,6 @@ pub(super) struct SendQueue {
 struct Account {
     all: usize,
     control: usize,
-}
-
-/// Each time the queue is taken is a flight.
-#[derive(Clone, Copy, Debug, Default)]
-struct Flights {
-    begun: u64,
-    /// So many, the first ones, are over: all they carried has been transmitted.
-    over: u64,
-}
-
-/// The place of the message that was the queue's last one: to ask later whether all up to it have left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlushMark {
-    flight: u64,
 }
 
 impl SendQueue {
@@ -72,6 +60,7 @@ impl SendQueue {
     pub(super) fn push_control_front(&mut self, message: Arc<EncodedMessage>) {
         self.queued.add(message.weight(), message.weight());
         self.messages.push_front(message);
+        self.marks.shift();
         self.droppable = self.droppable.start + 1..self.droppable.end + 1;
         self.keyed.values_mut().for_each(|place| *place += 1);
     }
@@ -112,10 +101,10 @@ impl SendQueue {
 
     /// Moves everything to `into`; it is in flight from now on.
     pub(super) fn take_all(&mut self, via: TransportKind, into: &mut VecDeque<Arc<EncodedMessage>>) {
+        self.marks.take(self.messages.len());
         if self.droppable_bytes > 0 || self.holes > 0 {
             self.forget_losses();
         }
-        self.flights.begun += u64::from(!self.messages.is_empty());
         let queued = std::mem::take(&mut self.queued);
         self.in_flight(via).add(queued.all, queued.control);
         if into.is_empty() {
@@ -125,10 +114,48 @@ impl SendQueue {
         }
     }
 
+    /// The same in portions, where messages may yet be taken out: the first ones, of about so many bytes together.
+    pub(super) fn take_some(
+        &mut self,
+        via: TransportKind,
+        bytes: usize,
+        into: &mut VecDeque<Arc<EncodedMessage>>,
+    ) {
+        if self.queued.all <= bytes {
+            return self.take_all(via, into);
+        }
+        let (mut places, mut taken, mut control) = (0, 0, 0);
+        while taken < bytes
+            && let Some(message) = self.messages.pop_front()
+        {
+            places += 1;
+            if message.is_empty() {
+                self.holes -= 1;
+                continue;
+            }
+            taken += message.weight();
+            if message.is_droppable() {
+                self.droppable_bytes -= message.weight();
+            }
+            if let Some(key) = message.key() {
+                self.keyed.remove(key);
+            }
+            control += if is_control(&message) { message.weight() } else { 0 };
+            into.push_back(message);
+        }
+        self.marks.take(places);
+        self.keyed.values_mut().for_each(|place| *place -= places);
+        self.droppable =
+            self.droppable.start.saturating_sub(places)..self.droppable.end.saturating_sub(places);
+        self.queued.all -= taken;
+        self.queued.control -= control;
+        self.in_flight(via).add(taken, control);
+    }
+
     pub(super) fn transmitted(&mut self, via: TransportKind, bytes: usize) {
         self.in_flight(via).subtract(bytes);
         if self.polling.all == 0 && self.websocket.all == 0 {
-            self.flights.over = self.flights.begun;
+            self.marks.land();
         }
     }
 
@@ -139,7 +166,9 @@ impl SendQueue {
 
     /// Drops all, and its memory.
     pub(super) fn clear(&mut self) {
-        *self = SendQueue { packets: self.packets, flights: self.flights, ..SendQueue::default() };
+        self.marks.abandon();
+        let marks = std::mem::take(&mut self.marks);
+        *self = SendQueue { packets: self.packets, marks, ..SendQueue::default() };
     }
 
     pub(super) fn packets(&self) -> u64 {
@@ -170,12 +199,18 @@ impl SendQueue {
         self.droppable_bytes
     }
 
-    pub(super) fn mark(&self) -> FlushMark {
-        FlushMark { flight: self.flights.begun + u64::from(!self.messages.is_empty()) }
+    /// Whether a message with a key waits.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keyed.is_empty()
+    }
+
+    pub(super) fn mark(&mut self) -> FlushMark {
+        let flies = self.polling.all > 0 || self.websocket.all > 0;
+        self.marks.put(self.messages.len(), flies)
     }
 
     pub(super) fn has_left(&self, mark: FlushMark) -> bool {
-        self.flights.over >= mark.flight
+        self.marks.is_over(mark)
     }
 
     /// The message is about to be the last one.
@@ -204,6 +239,9 @@ impl SendQueue {
 
     fn remove_holes(&mut self) {
         self.holes = 0;
+        let messages = &self.messages;
+        let holes = |from, to| messages.range(from..to).filter(|message| message.is_empty()).count();
+        self.marks.close_gaps(holes);
         self.messages.retain(|message| !message.is_empty());
         self.droppable = 0..self.messages.len();
         for (place, message) in self.messages.iter().enumerate() {
@@ -247,6 +285,11 @@ impl Account {
         self.all = self.all.saturating_sub(bytes);
         self.control = self.control.min(self.all);
     }
+}
+
+/// Whether it is one of the session's own packets, that is, was put here as such.
+fn is_control(message: &EncodedMessage) -> bool {
+    matches!(message.parts().next(), Some(Part::Text([b'0' | b'2', ..] | b"3probe")))
 }
 
 /// So few holes are not worth the moving.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::queue::SendQueue;
-use super::{CloseReason, SendError, Sent, Session};
+use super::{CloseReason, SendError, Sent, Session, State};
 use crate::proto::EncodedMessage;
 
 /// What becomes of a peer whose send queue is full.
@@ -102,6 +102,13 @@ impl Session {
         Ok(sent)
     }
 
+    /// In which portions a WebSocket takes the queue, if not as a whole: so much of what may be dropped or superseded
+    /// cannot be any more. What is left at the close leaves whole.
+    pub(super) fn portion(&self) -> Option<usize> {
+        let losable = self.config.slow_consumer != SlowConsumer::Close || self.queue.has_keys();
+        (losable && self.state == State::Open).then(|| MAX_PORTION.min(self.config.max_send_queue / 4))
+    }
+
     /// Drops what may be dropped for this message; says how many that were.
     fn make_room(&mut self, message: &EncodedMessage) -> Result<usize, SendError> {
         let (queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
@@ -126,6 +133,9 @@ impl Session {
         Ok(dropped)
     }
 }
+
+/// Enough for a system call to be worth its while.
+const MAX_PORTION: usize = 64 * 1024;
 
 /// A message larger than the bound is accepted into an empty queue.
 fn is_too_much(queued: usize, message: &EncodedMessage, limit: usize) -> bool {
@@ -189,8 +199,32 @@ mod tests {
 
     impl Model {
         fn bounded(&self) -> usize {
-            let waiting = self.waiting.iter().filter(|item| item.kind != Kind::Control);
-            waiting.map(|item| item.weight).sum::<usize>() + self.in_flight - self.control_in_flight
+            let own = self.waiting.iter().filter(|item| item.kind == Kind::Control);
+            let own: usize = own.map(|item| item.weight).sum();
+            self.bytes() - own - self.control_in_flight
+        }
+
+        fn bytes(&self) -> usize {
+            self.waiting.iter().map(|item| item.weight).sum::<usize>() + self.in_flight
+        }
+
+        /// What the session's WebSocket takes at once: all, or about a quarter of the bound.
+        fn take(&mut self, websocket: bool) -> Vec<Item> {
+            let in_portions = websocket
+                && (self.policy != SlowConsumer::Close
+                    || self.waiting.iter().any(|item| matches!(item.kind, Kind::Keyed(_))));
+            let (mut taken, mut bytes, mut own) = (Vec::new(), 0, 0);
+            while !self.waiting.is_empty() && (!in_portions || bytes < MAX_PORTION.min(self.limit / 4)) {
+                let item = self.waiting.remove(0);
+                bytes += item.weight;
+                own += if item.kind == Kind::Control { item.weight } else { 0 };
+                taken.push(item);
+            }
+            if websocket {
+                self.in_flight += bytes;
+                self.control_in_flight += own;
+            }
+            taken
         }
 
         fn fits(&self, item: &Item) -> bool {
@@ -201,9 +235,8 @@ mod tests {
         fn send(&mut self, item: Item) -> Option<Result<Sent, SendError>> {
             let mut sent = Sent::default();
             if let Kind::Keyed(_) = item.kind {
-                let before = self.waiting.len();
-                self.waiting.retain(|other| other.kind != item.kind);
-                sent.superseded = self.waiting.len() < before;
+                let former = self.waiting.iter().position(|other| other.kind == item.kind);
+                sent.superseded = former.map(|former| self.waiting.remove(former)).is_some();
             }
             let may_be_dropped = |kind| matches!(kind, Kind::Droppable | Kind::Keyed(_));
             let saved = self.waiting.clone();
@@ -302,6 +335,8 @@ mod tests {
         let waiting = vec![item("0{}".to_owned(), Kind::Control)];
         let mut model = Model { policy, limit, waiting, in_flight: 0, control_in_flight: 0 };
         let mut marks = Vec::new();
+        // Taken by the WebSocket since it last had nothing to write.
+        let mut flying: Vec<Item> = Vec::new();
         for (number, operation) in operations.into_iter().chain([Operation::Take]).enumerate() {
             match operation {
                 Operation::Send { len, kind } => {
@@ -317,15 +352,9 @@ mod tests {
                 }
                 Operation::Take => {
                     let taken = take(&mut session, now);
-                    let expected: Vec<Item> = std::mem::take(&mut model.waiting);
+                    let expected = model.take(session.transport() == TransportKind::WebSocket);
                     assert_eq!(texts(&taken), expected.iter().map(|item| &*item.text).collect::<Vec<_>>());
-                    if session.transport() == TransportKind::WebSocket {
-                        for item in expected {
-                            model.in_flight += item.weight;
-                            model.control_in_flight +=
-                                if item.kind == Kind::Control { item.weight } else { 0 };
-                        }
-                    }
+                    flying.extend(expected);
                 }
                 Operation::Write(bytes) => {
                     let bytes = bytes.min(model.in_flight);
@@ -349,12 +378,15 @@ mod tests {
                 Operation::Upgrade => {}
             }
             assert!(!session.is_closed());
-            let bytes = model.in_flight + model.waiting.iter().map(|item| item.weight).sum::<usize>();
-            assert_eq!(session.buffered_bytes(), bytes);
+            assert_eq!(session.buffered_bytes(), model.bytes());
             assert!(model.bounded() <= limit.max(1000));
+            if model.in_flight == 0 {
+                flying.clear();
+            }
             let number = |item: &Item| item.text[1..].split(' ').next().and_then(|text| text.parse().ok());
             for &(mark, sent) in &marks {
-                let waits = model.waiting.iter().filter_map(number).any(|waiting: usize| waiting <= sent);
+                let mut all = model.waiting.iter().chain(&flying).filter_map(number);
+                let waits = all.any(|waiting: usize| waiting <= sent);
                 assert!(!(session.is_flushed(mark) && waits), "{sent} is said to have left");
                 assert!(model.in_flight > 0 || !model.waiting.is_empty() || session.is_flushed(mark));
             }
@@ -383,8 +415,7 @@ mod tests {
         let open = Arc::new(EncodedMessage::text("0{}"));
         let config = config(SlowConsumer::Close, 1_000_000);
         let mut session = Session::new(now, TransportKind::WebSocket, Revision::V4, config, open);
-        let mut events =
-            |session: &mut Session| std::iter::from_fn(|| session.poll_event()).collect::<Vec<_>>();
+        let events = |session: &mut Session| std::iter::from_fn(|| session.poll_event()).collect::<Vec<_>>();
         let message = Arc::new(EncodedMessage::text(&"4".repeat(250_000)));
         let weight = message.weight();
         for _ in 0..3 {
