@@ -63,6 +63,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets how many bytes the events may hold whose handlers wait ([`ServerBuilder::max_waiting_handlers`]), of one
+    /// connection. Default: 16 MiB; one event more is accepted. Over it packets are parked, all but acknowledgements, until
+    /// a handler has ended. Lower it where clients are many, not trusted, and send large events.
+    pub fn max_waiting_bytes(mut self, bytes: usize) -> ServerBuilder {
+        self.config.max_waiting_bytes = bytes;
+        self
+    }
+
     /// Sets the bytes that may wait for a client before it is said to lag ([`Server::on_lag`](super::Server::on_lag)); at
     /// a quarter of them it has caught up. Default: 1 MiB. Lower to react sooner; it changes nothing else.
     pub fn high_water_mark(mut self, bytes: usize) -> ServerBuilder {

@@ -96,7 +96,8 @@ impl EventHandler {
 
     pub(crate) fn start(&self, event: Event) {
         let (peer, name) = (event.socket().peer().clone(), event.shared_name().clone());
-        start(&peer, Occasion::Event(name), || (self.0)(event));
+        let bytes = event.payload_len();
+        start_holding(&peer, Occasion::Event(name), bytes, || (self.0)(event));
     }
 }
 
@@ -277,8 +278,13 @@ impl fmt::Display for Occasion {
 /// The first poll has a waker that does nothing: the task polls again at once, so no wake-up is lost, and the
 /// connection's task is not woken for handlers.
 pub(crate) fn start(peer: &Arc<Peer>, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+    start_holding(peer, occasion, 0, call);
+}
+
+/// The same for a handler that keeps so many bytes of what the client sent.
+fn start_holding(peer: &Arc<Peer>, occasion: Occasion, bytes: usize, call: impl FnOnce() -> HandlerFuture) {
     if let Some(pending) = begin(peer.counters(), &occasion, call) {
-        spawn(peer, occasion, pending);
+        spawn(peer, occasion, bytes, pending);
     }
 }
 
@@ -304,8 +310,8 @@ fn begin(
 }
 
 /// The task outlives its connection if it must, as an async listener on Node does; the runtime ends it.
-fn spawn(peer: &Arc<Peer>, occasion: Occasion, pending: HandlerFuture) {
-    let waiting = peer.count_waiting_handler();
+fn spawn(peer: &Arc<Peer>, occasion: Occasion, bytes: usize, pending: HandlerFuture) {
+    let waiting = peer.count_waiting_handler(bytes);
     tokio::spawn(async move { finish(waiting.peer().counters(), &occasion, pending).await });
 }
 

@@ -30,8 +30,9 @@ pub(crate) struct Peer {
     connection: Arc<Connection>,
     shared: Arc<Shared>,
     state: Mutex<State>,
-    /// Handlers that are tasks now.
+    /// Handlers that are tasks now, and the bytes of their events.
     waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
     /// Bytes of events that wait for their turn.
     parked: AtomicUsize,
     /// Events that the client wants acknowledged, and that handlers still have.
@@ -81,6 +82,7 @@ impl Peer {
             shared,
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
             parked: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
@@ -241,10 +243,11 @@ impl Peer {
         self.task.register(cx.waker());
     }
 
-    /// Counts a handler that has to wait, until the guard is dropped.
-    pub(crate) fn count_waiting_handler(self: &Arc<Self>) -> WaitingHandler {
+    /// Counts a handler that has to wait, and the bytes of its event, until the guard is dropped.
+    pub(crate) fn count_waiting_handler(self: &Arc<Self>, bytes: usize) -> WaitingHandler {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        WaitingHandler(Arc::clone(self))
+        self.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);
+        WaitingHandler { peer: Arc::clone(self), bytes }
     }
 
     /// Counts the bytes of an event that waits for its turn, until the guard is dropped.
@@ -273,15 +276,19 @@ impl Peer {
             || self.state.lock().joined.iter().any(|joined| joined.socket.awaits_acks())
     }
 
-    /// Whether there are few enough waiting handlers to read on.
+    /// Whether few enough handlers wait, with few enough bytes, to start another one.
     pub(crate) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
-        let limit = self.shared.config.max_waiting_handlers;
-        if self.waiting.load(Ordering::SeqCst) < limit {
+        if self.has_room() {
             return Poll::Ready(());
         }
         // First the waker, then the second look: a handler that ends in between wakes, or is seen.
         self.task.register(cx.waker());
-        if self.waiting.load(Ordering::SeqCst) < limit { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) < self.shared.config.max_waiting_handlers
+            && self.waiting_bytes.load(Ordering::SeqCst) <= self.shared.config.max_waiting_bytes
     }
 }
 
@@ -301,19 +308,24 @@ impl fmt::Debug for Peer {
 }
 
 /// A handler that is a task now.
-pub(crate) struct WaitingHandler(Arc<Peer>);
+pub(crate) struct WaitingHandler {
+    peer: Arc<Peer>,
+    bytes: usize,
+}
 
 impl WaitingHandler {
     pub(crate) fn peer(&self) -> &Peer {
-        &self.0
+        &self.peer
     }
 }
 
 impl Drop for WaitingHandler {
     fn drop(&mut self) {
-        let before = self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        if before == self.0.shared.config.max_waiting_handlers {
-            self.0.task.wake();
+        let config = &self.peer.shared.config;
+        let waited = self.peer.waiting.fetch_sub(1, Ordering::SeqCst);
+        let held = self.peer.waiting_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        if waited == config.max_waiting_handlers || held > config.max_waiting_bytes {
+            self.peer.task.wake();
         }
     }
 }
