@@ -394,7 +394,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(500))]
+        #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
         fn only_what_may_be_lost_is_lost_order_and_bound_are_kept(
             policy in prop_oneof![
