@@ -43,6 +43,7 @@
 //! (`async move |event|` would lend what it captures, and does not compile.) What all handlers need is better set once, by
 //! [`ServerBuilder::state`], and read by [`Event::state`]; the server itself is [`Event::server`].
 //!
+#![doc = include_str!("../docs/ordering.md")]
 //! # Logs
 //! Errors that handlers return, with their causes, and their panics go to [`tracing`](https://docs.rs/tracing) as warnings;
 //! so does what clients do wrong, a few lines at most in ten seconds. Without a subscriber nobody sees any of it: begin

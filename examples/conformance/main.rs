@@ -60,7 +60,7 @@ async fn welcome(socket: Socket) -> HandlerResult {
         id: socket.id().as_str(),
         node: &socket.state::<App>().node,
         nsp: socket.namespace().name(),
-        recovered: false,
+        recovered: socket.recovered(),
     };
     Ok(socket.emit("welcome", &welcome)?)
 }

@@ -9,7 +9,7 @@ use super::forwarded::{ForwardedHeader, TrustedProxies};
 use super::hooks::{Forbidden, HeadersHook, Hook, HookError, Next};
 use super::http_compression::HttpCompression;
 use super::permessage_deflate::PerMessageDeflate;
-use crate::proto::engineio::{Message, SessionConfig, TransportKind};
+use crate::proto::engineio::{Message, SessionConfig, SlowConsumer, TransportKind};
 
 /// The options of an Engine.IO server, under Node's names.
 ///
@@ -76,6 +76,13 @@ pub struct EngineConfig {
     /// message larger than this is accepted into an empty queue. A broadcast to clients of both revisions, some of them
     /// compressed, keeps several forms of a message, once for all of them, and not counted here.
     pub max_send_queue: usize,
+    /// What is done about a peer whose send queue is full. Default: it is closed. The others drop messages, but only
+    /// those that say that they may be lost ([`EncodedMessage::with_droppable`](crate::proto::EncodedMessage::with_droppable)).
+    pub slow_consumer: SlowConsumer,
+    /// Bytes waiting for a peer, counted as for [`EngineConfig::max_send_queue`], above which it is said to lag
+    /// ([`EngineHandler::on_lag`](super::EngineHandler::on_lag)); at a quarter of them it has caught up. Default 1 MiB. It
+    /// changes nothing else.
+    pub high_water_mark: usize,
     /// Proxies whose word on the client's address and on TLS is taken, as addresses (`192.0.2.1`) or ranges
     /// (`10.0.0.0/8`). Default none: the TCP connection alone counts. Set it to the addresses of your reverse proxies,
     /// each of which must append to (or overwrite) the headers chosen by `forwarded_header`; never to those of clients.
@@ -110,6 +117,8 @@ impl Default for EngineConfig {
             initial_headers: None,
             headers: None,
             max_send_queue: 16 * 1024 * 1024,
+            slow_consumer: SlowConsumer::default(),
+            high_water_mark: 1024 * 1024,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
             per_message_deflate: None,
@@ -212,6 +221,8 @@ impl EngineConfig {
             ping_timeout: self.ping_timeout,
             upgrade_timeout: self.upgrade_timeout,
             max_send_queue: self.max_send_queue,
+            slow_consumer: self.slow_consumer,
+            high_water_mark: self.high_water_mark,
         }
     }
 

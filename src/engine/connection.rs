@@ -14,7 +14,8 @@ use super::now;
 use super::upgrade::PendingUpgrade;
 use crate::proto::EncodedMessage;
 use crate::proto::engineio::{
-    Message, Overlap, Payload, PollMethod, ProbeId, SendError, Session, TransportKind, UpgradeRefused, Via,
+    Message, Overlap, Payload, PollMethod, ProbeId, SendError, Sent, Session, TransportKind, UpgradeRefused,
+    Via,
 };
 use crate::sync::{Mutex, MutexGuard};
 
@@ -67,8 +68,8 @@ pub struct Connection {
     id: SessionId,
     request: HandshakeRequest,
     state: Mutex<State>,
-    /// The send queue became empty, or the session closed.
-    drained: Notify,
+    /// Something left, or the session closed.
+    transmission: Notify,
 }
 
 impl fmt::Debug for Connection {
@@ -133,7 +134,7 @@ impl Connection {
             post: None,
             finished: false,
         };
-        Connection { id, request, state: Mutex::new(state), drained: Notify::new() }
+        Connection { id, request, state: Mutex::new(state), transmission: Notify::new() }
     }
 
     /// The session's id, a credential.
@@ -150,13 +151,18 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError::Closed`] after the close; [`SendError::QueueFull`] when the peer is too slow: the session is
-    /// then closed with `transport error`.
+    /// then closed with `transport error`; [`SendError::Dropped`] where
+    /// [`EngineConfig::slow_consumer`](super::EngineConfig::slow_consumer) drops messages instead.
     pub fn send(&self, message: Arc<EncodedMessage>) -> Result<(), SendError> {
+        self.enqueue(message).map(drop)
+    }
+
+    /// The same; says what it did to others.
+    pub(crate) fn enqueue(&self, message: Arc<EncodedMessage>) -> Result<Sent, SendError> {
         let (result, wakes) = {
             let mut state = self.state.lock();
             let result = state.session.send(message);
-            let wakes = if result.is_ok() { state.wakes_of_writer() } else { state.wakes_of_all() };
-            (result, wakes)
+            (result, state.wakes_after_send(result.is_err()))
         };
         wakes.wake();
         result
@@ -175,7 +181,7 @@ impl Connection {
         let (sent, wakes) = {
             let mut state = self.state.lock();
             let sent = state.session.send_volatile(message);
-            let wakes = if sent { state.wakes_of_writer() } else { Wakes::default() };
+            let wakes = if sent { state.wakes_after_send(false) } else { Wakes::default() };
             (sent, wakes)
         };
         wakes.wake();
@@ -231,7 +237,7 @@ impl Connection {
     /// Dropping the future has no effect.
     pub async fn drained(&self) {
         loop {
-            let mut drained = std::pin::pin!(self.drained.notified());
+            let mut drained = std::pin::pin!(self.transmission.notified());
             // Registered before the look, so that nothing is missed in between.
             drained.as_mut().enable();
             {
@@ -244,9 +250,14 @@ impl Connection {
         }
     }
 
-    /// Lets those know who wait in [`Connection::drained`].
-    pub(crate) fn notify_drained(&self) {
-        self.drained.notify_waiters();
+    /// Lets those look again who wait in [`Connection::drained`] and [`Connection::flushed`].
+    pub(crate) fn notify_transmitted(&self) {
+        self.transmission.notify_waiters();
+    }
+
+    /// Whom [`Connection::notify_transmitted`] tells.
+    pub(crate) fn transmission(&self) -> &Notify {
+        &self.transmission
     }
 
     /// Wakes the connection's task, so that it calls [`super::EngineHandler::poll`] and `poll_ready`.
@@ -332,7 +343,11 @@ impl Connection {
 }
 
 impl State {
-    /// Those who carry what was just queued.
+    /// Those who carry what was just queued; all, where more happened than that.
+    fn wakes_after_send(&mut self, refused: bool) -> Wakes {
+        if refused || self.session.has_lag_news() { self.wakes_of_all() } else { self.wakes_of_writer() }
+    }
+
     fn wakes_of_writer(&mut self) -> Wakes {
         match self.session.transport() {
             TransportKind::Polling => Wakes([self.get.take(), None, None]),
@@ -475,11 +490,12 @@ impl Connection {
             let bytes = messages.iter().map(|message| message.weight()).sum();
             state.session.handle_request_end(now, PollMethod::Get);
             state.session.handle_transmitted(now, Via::Polling, bytes);
-            // This GET may have brought a graceful close one step on.
-            if state.session.is_closing() { state.wakes_of_all() } else { Wakes::default() }
+            // This GET may have brought a graceful close one step on, or let the client catch up.
+            let concerns_all = state.session.is_closing() || state.session.has_lag_news();
+            if concerns_all { state.wakes_of_all() } else { Wakes::default() }
         };
         wakes.wake();
-        self.notify_drained();
+        self.notify_transmitted();
         Poll::Ready((!messages.is_empty()).then_some(messages))
     }
 }

@@ -335,13 +335,9 @@ impl<H: EngineHandler> Driver<H> {
             let mut written = 0;
             let result = socket.poll_write(cx, &mut written);
             if written > 0 {
-                let left = {
-                    let mut state = self.connection.state();
-                    state.session.handle_transmitted(now(), via, written);
-                    state.session.buffered_bytes()
-                };
-                if left == 0 {
-                    self.connection.notify_drained();
+                self.connection.state().session.handle_transmitted(now(), via, written);
+                if socket.queue().is_empty() {
+                    self.connection.notify_transmitted();
                 }
             }
             match result {
@@ -376,6 +372,11 @@ impl<H: EngineHandler> Driver<H> {
                     }
                     if let Some(client) = &mut self.client {
                         self.shared.handler.on_upgrade(client);
+                    }
+                }
+                Some(SessionEvent::Lag(lag)) => {
+                    if let Some(client) = &mut self.client {
+                        self.shared.handler.on_lag(client, lag);
                     }
                 }
                 Some(SessionEvent::Closed(reason)) => return Some(reason),
@@ -446,7 +447,7 @@ impl<H: EngineHandler> Driver<H> {
             (state.finish(), state.take_requests())
         };
         wake(requests);
-        self.connection.notify_drained();
+        self.connection.notify_transmitted();
         inbox
     }
 
@@ -494,6 +495,7 @@ impl<H: EngineHandler> Driver<H> {
         let reads = self.client.is_some() && self.body.is_none() && !self.paused;
         let mut state = self.connection.state();
         if state.session.is_closed()
+            || state.session.has_lag_news()
             || writes_by.is_some_and(|via| state.session.can_transmit(via))
             || state.session.poll_timeout() != deadline
         {

@@ -86,6 +86,7 @@ mod cors;
 mod deflate;
 mod driver;
 mod farewell;
+mod flushed;
 mod forwarded;
 mod handshake;
 mod hooks;
@@ -116,6 +117,7 @@ pub use config::{ConfigError, EngineConfig};
 pub use connection::{Connection, SessionId};
 pub use cookie::{CookieOptions, CookiePriority, SameSite};
 pub use cors::{Cors, CorsOrigin, OriginMatcher};
+pub use flushed::FlushError;
 pub use forwarded::ForwardedHeader;
 pub use handshake::{HandshakeRequest, Headers};
 pub use hooks::{Forbidden, HeadersHook, Hook, HookError, Next, Passed, RequestHead};
@@ -125,7 +127,9 @@ pub use polling::Cut;
 pub use refusal::Refusal;
 pub use service::PeerInfo;
 
-pub use crate::proto::engineio::{CloseReason, Message, Revision, SendError, TransportKind};
+pub use crate::proto::engineio::{
+    CloseReason, Lag, Message, Revision, SendError, SlowConsumer, TransportKind,
+};
 pub(crate) use connection::random_id;
 pub(crate) use http_compression::{Encoding, choose, compress};
 pub(crate) use weak::WeakEngine;
@@ -170,6 +174,13 @@ pub trait EngineHandler: Send + Sync + 'static {
     /// The session runs over WebSocket from now on.
     fn on_upgrade(&self, client: &mut Self::Client) {
         let _ = client;
+    }
+
+    /// The peer fell behind, or has caught up: see
+    /// [`EngineConfig::high_water_mark`](EngineConfig::high_water_mark). The two come in turn; a lag that is over before this
+    /// could be called is not told of, nor its end when the session closes before.
+    fn on_lag(&self, client: &mut Self::Client, lag: Lag) {
+        let _ = (client, lag);
     }
 
     /// The session is closed; nothing comes after it.

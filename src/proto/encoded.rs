@@ -25,10 +25,22 @@ pub struct EncodedMessage {
     ws4: Bytes,
     packets: usize,
     compress: bool,
+    loss: Loss,
     /// The polling form where it is no slice of `ws4`: a broadcast to many pollers encodes base64 once.
     polling4: OnceLock<Bytes>,
     /// Boxed, so that a message does not pay for what few clients ask for.
     rare: OnceLock<Box<RareForms>>,
+}
+
+/// What may become of a message before it leaves.
+#[derive(Debug, Default)]
+enum Loss {
+    #[default]
+    Never,
+    /// It may be dropped if the peer is too slow.
+    Droppable,
+    /// The same; and the next one with this key takes its place.
+    Superseded(Arc<str>),
 }
 
 /// Further WebSocket forms, each where it is not `ws4`: that is where something is binary.
@@ -167,6 +179,40 @@ impl EncodedMessage {
         self.compress
     }
 
+    /// Says that the message may be lost where the peer does not keep up and
+    /// [`SlowConsumer`](crate::proto::engineio::SlowConsumer) says so (default: it is never lost).
+    #[must_use]
+    pub fn with_droppable(mut self) -> EncodedMessage {
+        self.loss = Loss::Droppable;
+        self
+    }
+
+    /// The same; and as long as it waits in a send queue, the next message with the same key takes its place.
+    #[must_use]
+    pub fn with_key(mut self, key: Arc<str>) -> EncodedMessage {
+        self.loss = Loss::Superseded(key);
+        self
+    }
+
+    /// Whether the message may be lost for a peer that does not keep up.
+    pub fn is_droppable(&self) -> bool {
+        !matches!(self.loss, Loss::Never)
+    }
+
+    /// The key under which the next message takes its place.
+    pub fn key(&self) -> Option<&Arc<str>> {
+        match &self.loss {
+            Loss::Superseded(key) => Some(key),
+            Loss::Droppable | Loss::Never => None,
+        }
+    }
+
+    /// Nothing at all, made once: it marks in a send queue the place of what was taken out.
+    pub(crate) fn nothing() -> Arc<EncodedMessage> {
+        static NOTHING: OnceLock<Arc<EncodedMessage>> = OnceLock::new();
+        control(&NOTHING, b"")
+    }
+
     /// The finished WebSocket frames, one after the other: the text frame, then one binary frame per attachment.
     pub fn ws4(&self) -> &Bytes {
         &self.ws4
@@ -216,7 +262,7 @@ impl EncodedMessage {
     /// What a message of a few bytes takes in memory, measured on 64-bit Linux.
     pub const OVERHEAD: usize = 512;
 
-    /// Whether there is nothing to send (never the case for a message made by this module).
+    /// Whether there is nothing to send (never the case for a message that can be made).
     pub fn is_empty(&self) -> bool {
         self.ws4.is_empty()
     }
@@ -288,7 +334,14 @@ impl EncodedMessage {
     }
 
     const fn from_frames(ws4: Bytes, packets: usize) -> EncodedMessage {
-        EncodedMessage { ws4, packets, compress: true, polling4: OnceLock::new(), rare: OnceLock::new() }
+        EncodedMessage {
+            ws4,
+            packets,
+            compress: true,
+            loss: Loss::Never,
+            polling4: OnceLock::new(),
+            rare: OnceLock::new(),
+        }
     }
 
     /// A form that differs from [`EncodedMessage::ws4`] in its binary packets only, made once.
@@ -524,6 +577,16 @@ mod tests {
             let message = builder.finish(b"4512-", std::iter::empty());
             assert_eq!(message.ws4(), EncodedMessage::text(&format!("4512-{text}")).ws4());
         }
+    }
+
+    #[test]
+    fn a_message_is_lost_only_where_it_says_so() {
+        let message = || EncodedMessage::text("4a");
+        assert!(!message().is_droppable() && message().key().is_none());
+        assert!(message().with_droppable().is_droppable());
+        let keyed = message().with_droppable().with_key("k".into());
+        assert!(keyed.is_droppable());
+        assert_eq!(keyed.key().map(|key| &**key), Some("k"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! BroadcastOperator: who is addressed, how, and what they are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,11 +28,12 @@ use crate::proto::socketio::EncodedPacket;
 pub struct BroadcastOperator {
     namespace: Namespace,
     options: BroadcastOptions,
+    coalesce: Option<Arc<str>>,
 }
 
 impl BroadcastOperator {
     pub(crate) fn new(namespace: Namespace) -> BroadcastOperator {
-        BroadcastOperator { namespace, options: BroadcastOptions::default() }
+        BroadcastOperator { namespace, options: BroadcastOptions::default(), coalesce: None }
     }
 
     /// Adds rooms: a socket is addressed if it is in one of all that were added, and hears once. As on Node, no room at
@@ -79,6 +81,27 @@ impl BroadcastOperator {
         other
     }
 
+    /// Lets what is emitted take the place of what was emitted with the same key before: for a recipient that has not
+    /// been sent the older event yet, that one is dropped, and the new one goes to the end of its queue. So a client gets
+    /// the last value of each key as soon as it can, and one that keeps up gets all. Keys are those of a namespace, whatever
+    /// the event's name and the rooms.
+    ///
+    /// What is left comes in the order in which it was emitted. An event that has begun to leave is never replaced, nor
+    /// one that wants acknowledgements: [`BroadcastOperator::emit_with_ack`] takes no notice of the key. On other servers
+    /// of a cluster it is an ordinary event.
+    ///
+    /// # Example: a price
+    /// ```
+    /// let io = ferrio::Server::new();
+    /// io.to("ticker").coalesce("ACME").emit("price", &("ACME", 17.25))?;
+    /// # Ok::<_, ferrio::EmitError>(())
+    /// ```
+    pub fn coalesce(&self, key: &str) -> BroadcastOperator {
+        let mut other = self.clone();
+        other.coalesce = Some(self.namespace.coalesce_key(key));
+        other
+    }
+
     /// Sets whether what is emitted may be compressed, where compression is configured. Default: true. `false` for what is
     /// compressed already (pictures, archives): trying again costs time and gains nothing.
     pub fn compress(&self, compress: bool) -> BroadcastOperator {
@@ -115,7 +138,7 @@ impl BroadcastOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        self.namespace.emit_to(event, args, &self.options, self.others())
+        self.namespace.emit_to(event, args, &self.options, self.coalesce.as_ref(), self.others())
     }
 
     /// Emits an event to the sockets that are addressed, and waits for the acknowledgement of each. The result is awaited

@@ -29,7 +29,7 @@ use super::socket::Socket;
 use super::socket_error::{SocketError, SocketErrorCause};
 use super::stats::warn_limited;
 use crate::engine::{CloseReason, Connection, Message, TransportKind};
-use crate::proto::socketio::{AnyDecoder, Packet, PacketKind, ParserError};
+use crate::proto::socketio::{AnyDecoder, Packet, PacketKind, ParserError, Payload};
 
 /// What the connection's task keeps for Socket.IO.
 ///
@@ -72,9 +72,7 @@ impl Parked {
 
 /// What a packet takes in memory, roughly.
 fn size(packet: &Packet) -> usize {
-    let data = packet.data.as_ref().map_or(0, |data| {
-        data.json().len() + data.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
-    });
+    let data = packet.data.as_ref().map_or(0, Payload::memory);
     size_of::<Packet>() + packet.namespace.len() + data
 }
 
@@ -158,7 +156,8 @@ impl Client {
     fn poll_departure(&mut self, cx: &mut Context<'_>) {
         let shared = self.peer.shared();
         let Some(drain) = shared.drain.get() else { return };
-        let is_busy = || !self.parked.packets.is_empty() || self.peer.awaits_acks();
+        let (parked, peer) = (&self.parked.packets, &self.peer);
+        let is_busy = || !parked.is_empty() || peer.parked_bytes() > 0 || peer.awaits_acks();
         if matches!(self.peer.route(""), Route::Closed)
             || self.departure.poll(drain, is_busy, cx).is_pending()
         {
@@ -172,13 +171,18 @@ impl Client {
 
     /// Whether there is room for another packet. The end of a handler makes room, by [`Client::poll`].
     pub(crate) fn poll_ready(&mut self) -> Poll<()> {
-        let paused = self.parked.bytes > self.peer.shared().config.max_parked_bytes;
+        let parked = self.parked.bytes + self.peer.parked_bytes();
+        let paused = parked > self.peer.shared().config.max_parked_bytes;
         if paused && !self.paused {
             self.peer.counters().inbound_paused.increment();
             warn_limited!(self.peer.counters(), "reading from a connection pauses: too many handlers wait");
         }
         self.paused = paused;
         if paused { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
     }
 
     /// The connection is closed.

@@ -21,6 +21,7 @@ pub(crate) struct ServerConfig {
     pub(crate) max_dynamic_namespaces: usize,
     pub(crate) cleanup_empty_child_namespaces: bool,
     pub(crate) max_waiting_handlers: usize,
+    pub(crate) max_waiting_bytes: usize,
     pub(crate) max_parked_bytes: usize,
     pub(crate) client_bundle: Option<Arc<ClientBundle>>,
     pub(crate) adapter: Option<Arc<dyn AdapterFactory>>,
@@ -39,6 +40,7 @@ impl Default for ServerConfig {
             max_dynamic_namespaces: DEFAULT_MAX_DYNAMIC_NAMESPACES,
             cleanup_empty_child_namespaces: false,
             max_waiting_handlers: DEFAULT_MAX_WAITING_HANDLERS,
+            max_waiting_bytes: DEFAULT_MAX_WAITING_BYTES,
             max_parked_bytes: DEFAULT_MAX_PARKED_BYTES,
             client_bundle: None,
             adapter: None,
@@ -91,6 +93,8 @@ const DEFAULT_MAX_NAMESPACES: usize = 100;
 /// What one client could make in a second must not fill the memory.
 const DEFAULT_MAX_DYNAMIC_NAMESPACES: usize = 10_000;
 const DEFAULT_MAX_WAITING_HANDLERS: usize = 1024;
+/// As much as may wait for a client by default.
+const DEFAULT_MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 const DEFAULT_MAX_PARKED_BYTES: usize = 1024 * 1024;
 /// Node's timers count to 2^31 - 1 ms.
 const MAX_TIMEOUT: Duration = Duration::from_millis(2_147_483_647);

@@ -277,6 +277,11 @@ impl Event {
         self.socket.state()
     }
 
+    /// What the arguments take in memory.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.memory()
+    }
+
     pub(crate) fn shared_name(&self) -> &Arc<str> {
         &self.name
     }

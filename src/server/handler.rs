@@ -80,7 +80,7 @@ impl<E: Into<ConnectError>> MiddlewareOutput for Result<(), E> {
     }
 }
 
-type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
+pub(crate) type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
 
 /// A handler of an event.
 #[derive(Clone)]
@@ -135,7 +135,8 @@ impl EventHandler {
             return;
         }
         let (socket, name) = (event.socket().clone(), event.shared_name().clone());
-        start(&socket, Occasion::Event(name), || (self.call)(event));
+        let bytes = event.payload_len();
+        start_holding(&socket, Occasion::Event(name), bytes, || (self.call)(event));
     }
 }
 
@@ -179,7 +180,8 @@ impl EventMiddleware {
     /// Runs `middlewares` one after the other, then the handlers of what comes out.
     pub(crate) fn start_all(middlewares: Arc<[EventMiddleware]>, event: Event) {
         let (socket, name) = (event.socket().clone(), event.shared_name().clone());
-        start(&socket, Occasion::EventMiddleware(name), || {
+        let bytes = event.payload_len();
+        start_holding(&socket, Occasion::EventMiddleware(name), bytes, || {
             Box::pin(async move {
                 let mut event = event;
                 for middleware in middlewares.iter() {
@@ -368,6 +370,7 @@ pub(crate) enum Occasion {
     Disconnect,
     Event(Arc<str>),
     EventMiddleware(Arc<str>),
+    Lag,
     Middleware,
     RoomEvent,
     ServerSide(Arc<str>),
@@ -384,6 +387,7 @@ impl fmt::Display for Occasion {
             Occasion::Disconnect => f.write_str("disconnect"),
             Occasion::Event(name) => write!(f, "event {name:?}"),
             Occasion::EventMiddleware(name) => write!(f, "middleware of event {name:?}"),
+            Occasion::Lag => f.write_str("lag"),
             Occasion::Middleware => f.write_str("middleware"),
             Occasion::RoomEvent => f.write_str("room event"),
             Occasion::ServerSide(name) => write!(f, "server-side event {name:?}"),
@@ -408,10 +412,15 @@ impl Occasion {
 ///
 /// The first poll has a waker that does nothing: the task polls again at once, so no wake-up is lost, and the
 /// connection's task is not woken for handlers.
-fn start(socket: &Socket, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+pub(crate) fn start(socket: &Socket, occasion: Occasion, call: impl FnOnce() -> HandlerFuture) {
+    start_holding(socket, occasion, 0, call);
+}
+
+/// The same for a handler that keeps so many bytes of what the client sent.
+fn start_holding(socket: &Socket, occasion: Occasion, bytes: usize, call: impl FnOnce() -> HandlerFuture) {
     match begin(call) {
         Begun::Ended(outcome) => report(socket, &occasion, outcome),
-        Begun::Waits(pending) => spawn(socket.clone(), occasion, pending),
+        Begun::Waits(pending) => spawn(socket.clone(), occasion, bytes, pending),
     }
 }
 
@@ -440,8 +449,8 @@ fn begin(call: impl FnOnce() -> HandlerFuture) -> Begun {
 }
 
 /// The task outlives its connection if it must, as an async listener on Node does; the runtime ends it.
-fn spawn(socket: Socket, occasion: Occasion, pending: HandlerFuture) {
-    let waiting = socket.peer().count_waiting_handler();
+fn spawn(socket: Socket, occasion: Occasion, bytes: usize, pending: HandlerFuture) {
+    let waiting = socket.peer().count_waiting_handler(bytes);
     tokio::spawn(async move {
         let outcome = AssertUnwindSafe(pending).catch_unwind().await;
         report(&socket, &occasion, outcome);

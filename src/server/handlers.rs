@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::handler::{
     ConnectHandler, DisconnectHandler, EventHandler, EventHandlers, Middleware, ServerSideHandler,
 };
+use super::lag::LagHandler;
 use super::socket_error::ErrorObserver;
 
 /// Lists of handlers change rarely and are read for every packet: a reader takes one reference. A copy for a child shares
@@ -17,6 +18,7 @@ pub(crate) struct Handlers {
     pub(crate) connect: Arc<[ConnectHandler]>,
     pub(crate) disconnecting: Arc<[DisconnectHandler]>,
     pub(crate) disconnect: Arc<[DisconnectHandler]>,
+    pub(crate) lag: Arc<[LagHandler]>,
     pub(crate) events: EventHandlers,
     pub(crate) any: Arc<[EventHandler]>,
     pub(crate) errors: Arc<[ErrorObserver]>,

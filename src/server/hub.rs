@@ -10,11 +10,12 @@ use super::client::Client;
 use super::config::ServerConfig;
 use super::data::TypeMap;
 use super::drain::Drain;
+use super::lag;
 use super::namespace::Namespace;
 use super::namespaces::Namespaces;
 use super::recovery::Budget;
 use super::stats::{Counters, warn_limited};
-use crate::engine::{CloseReason, Connection, EngineHandler, Message, Refusal, RequestHead};
+use crate::engine::{CloseReason, Connection, EngineHandler, Lag, Message, Refusal, RequestHead};
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::Packet;
 
@@ -114,6 +115,10 @@ impl EngineHandler for Hub {
 
     fn poll_ready(&self, client: &mut Client, _cx: &mut Context<'_>) -> Poll<()> {
         client.poll_ready()
+    }
+
+    fn on_lag(&self, client: &mut Client, lag: Lag) {
+        lag::tell(client.peer(), lag);
     }
 
     fn on_close(&self, client: Client, reason: CloseReason) {

@@ -17,10 +17,12 @@
 
 mod ack;
 mod adapter;
+mod back_pressure;
 mod broadcast;
 mod broadcast_ack;
 mod client;
 mod client_bundle;
+mod coalesce;
 mod config;
 mod connect_error;
 mod data;
@@ -31,6 +33,7 @@ mod handler;
 mod handlers;
 mod handshake;
 mod hub;
+mod lag;
 mod legacy;
 mod listeners;
 mod local_node;
@@ -43,6 +46,7 @@ mod recovery;
 mod remote_socket;
 mod room_event;
 mod rooms;
+mod serial;
 mod server_side;
 mod socket;
 mod socket_error;
@@ -68,6 +72,7 @@ pub use broadcast::BroadcastOperator;
 pub use broadcast_ack::{BroadcastAckError, BroadcastAcks};
 pub use client::Client;
 pub(crate) use client_bundle::{ClientBundle, ClientFile};
+pub use coalesce::CoalescedEmit;
 pub use connect_error::ConnectError;
 pub use data::{Data, DataError, Extensions};
 pub use disconnect::DisconnectReason;
@@ -90,8 +95,9 @@ pub use socket_operator::SocketOperator;
 pub use stats::Stats;
 
 pub use crate::engine::{
-    ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, ForwardedHeader, HttpCompression,
-    MaxWindowBits, OriginMatcher, PerMessageDeflate, SameSite, TransportKind,
+    ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, FlushError, ForwardedHeader,
+    HttpCompression, Lag, MaxWindowBits, OriginMatcher, PerMessageDeflate, SameSite, SlowConsumer,
+    TransportKind,
 };
 pub use crate::proto::socketio::{
     Args, ArgsError, Map, MsgpackParser, PacketDecoder, Parser, ParserError, RawArgs, Value,
@@ -660,8 +666,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many bytes may wait for a client that does not read, before its connection is closed (`transport error`).
-    /// Default: 16 MiB. A message larger than this is accepted while nothing else waits.
+    /// Sets how many bytes may wait for a client that does not read, before its connection is closed (`transport error`) or
+    /// what [`ServerBuilder::slow_consumer`] says is done. Default: 16 MiB. A message larger than this is accepted while
+    /// nothing else waits.
     pub fn max_send_queue(mut self, bytes: usize) -> ServerBuilder {
         self.config.engine.max_send_queue = bytes;
         self
@@ -765,8 +772,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many bytes of packets of one connection may be parked because too many of its handlers wait. Default:
-    /// 1 MiB; 0: nothing is read as long as one packet is parked. Over it nothing is read from the connection until
+    /// Sets how many bytes of packets of one connection may be parked because too many of its handlers wait, or
+    /// because they wait for their turn ([`Namespace::on_serial`]). Default: 1 MiB; 0: nothing is read as long as one packet is parked. Over it nothing is read from the connection until
     /// handlers have ended; meanwhile the ping timeout is suspended. When none ends for as long as a ping interval and
     /// a ping timeout together, the connection is closed (`ping timeout`).
     pub fn max_parked_bytes(mut self, bytes: usize) -> ServerBuilder {

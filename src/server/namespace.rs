@@ -23,6 +23,7 @@ use super::handler::{
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::lag::LagHandler;
 use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
 use super::namespaces::{Namespaces, Registry};
@@ -471,7 +472,11 @@ impl Namespace {
         event: &str,
         args: &T,
     ) -> Result<EncodedPacket, EmitError> {
-        self.shared().config.codec.event(self.name(), id, event, args)
+        let mut packet = self.shared().config.codec.event(self.name(), id, event, args)?;
+        if id.is_none() {
+            packet.message = packet.message.with_droppable();
+        }
+        Ok(packet)
     }
 
     /// Encodes an acknowledgement with the server's parser.
@@ -542,6 +547,7 @@ impl Namespace {
         event: &str,
         args: &T,
         to: &BroadcastOptions,
+        key: Option<&Arc<str>>,
         others: Option<&dyn Adapter>,
     ) -> Result<(), EmitError> {
         if let Some(store) = self.store_for(to) {
@@ -550,14 +556,14 @@ impl Namespace {
             if let Some(others) = others {
                 others.broadcast(&event, to);
             }
-            return self.deliver_kept(store, &event, to);
+            return self.deliver_kept(store, &event, to, key);
         }
         let packet = self.encode_event(None, event, args)?;
         self.notify_outgoing(|| packet.payload(), to);
         if let Some(others) = others {
             others.broadcast(&packet.payload(), to);
         }
-        self.deliver(packet.message, to);
+        self.deliver(keyed(packet.message, key), to);
         Ok(())
     }
 
@@ -567,10 +573,17 @@ impl Namespace {
     }
 
     /// Gives an event to the sockets of this process that are meant, with an offset, and keeps it.
-    fn deliver_kept(&self, store: &Store, event: &Payload, to: &BroadcastOptions) -> Result<(), EmitError> {
+    fn deliver_kept(
+        &self,
+        store: &Store,
+        event: &Payload,
+        to: &BroadcastOptions,
+        key: Option<&Arc<str>>,
+    ) -> Result<(), EmitError> {
         let (offset, data) = store.stamp(event);
         let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(data);
-        let message = prepared(self.shared().config.codec.packet(&packet)?, to);
+        let message = self.shared().config.codec.packet(&packet)?.with_droppable();
+        let message = prepared(keyed(message, key), to);
         let rooms = self.inner.rooms.read();
         let mut log = store.lock();
         store.append(&mut log, offset, &message, to);
@@ -588,7 +601,7 @@ impl Namespace {
     /// Gives the event of another server to the sockets of this one that are meant.
     pub(crate) fn deliver_foreign(&self, event: &Payload, to: &BroadcastOptions) {
         if let Some(store) = self.store_for(to) {
-            if let Err(error) = self.deliver_kept(store, event, to) {
+            if let Err(error) = self.deliver_kept(store, event, to, None) {
                 tracing::error!("an event of another server is not delivered: {error}");
             }
             return;
@@ -631,7 +644,8 @@ impl Namespace {
         }
         let mut packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
         packet.id = id;
-        self.shared().encode_message(&packet)
+        let message = self.shared().encode_message(&packet)?;
+        Some(if id.is_none() { message.with_droppable() } else { message })
     }
 
     /// The same; gives the answers of those who are meant.
@@ -704,6 +718,15 @@ impl Namespace {
     /// Tells of what happened to rooms. Called outside all locks.
     pub(crate) fn tell_room_events(&self) {
         self.inner.room_observers.tell(&self.inner.rooms, &self.inner.shared.counters);
+    }
+
+    /// Changes what is registered; it must not call user code.
+    pub(crate) fn change_handlers(&self, change: impl FnOnce(&mut Handlers)) {
+        change(&mut self.inner.handlers.write());
+    }
+
+    pub(crate) fn lag_handlers(&self) -> Arc<[LagHandler]> {
+        Arc::clone(&self.inner.handlers.read().lag)
     }
 
     pub(crate) fn server_side_handlers(&self, event: &str) -> Arc<[ServerSideHandler]> {
@@ -788,6 +811,13 @@ fn selected_ids(rooms: &Rooms<Socket>, to: &BroadcastOptions) -> Vec<SocketId> {
     let mut ids = Vec::new();
     rooms.select(&to.rooms, &to.except, |socket| ids.push(socket.id().clone()));
     ids
+}
+
+fn keyed(message: EncodedMessage, key: Option<&Arc<str>>) -> EncodedMessage {
+    match key {
+        Some(key) => message.with_key(Arc::clone(key)),
+        None => message,
+    }
 }
 
 fn prepared(message: EncodedMessage, to: &BroadcastOptions) -> Arc<EncodedMessage> {

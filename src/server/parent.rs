@@ -165,6 +165,11 @@ impl ParentNamespace {
     }
 
     /// What a child begins with.
+    /// Changes what is registered; it must not call user code.
+    pub(crate) fn change_handlers(&self, change: impl FnOnce(&mut Handlers)) {
+        change(&mut self.inner.handlers.write());
+    }
+
     pub(crate) fn handlers(&self) -> Handlers {
         self.inner.handlers.read().clone()
     }

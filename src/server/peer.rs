@@ -22,6 +22,7 @@ use super::socket::Socket;
 use super::stats::Counters;
 use crate::engine::{Connection, SendError};
 use crate::proto::EncodedMessage;
+use crate::proto::engineio::Sent;
 use crate::proto::socketio::{Packet, PacketKind, Payload};
 use crate::sync::Mutex;
 
@@ -30,8 +31,11 @@ pub(crate) struct Peer {
     connection: Arc<Connection>,
     shared: Arc<Shared>,
     state: Mutex<State>,
-    /// Handlers that are tasks now.
+    /// Handlers that are tasks now, and the bytes of their events.
     waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    /// Bytes of events that wait for their turn.
+    parked: AtomicUsize,
     /// Events that the client wants acknowledged, and that handlers still have.
     unanswered: AtomicUsize,
     /// The send queue overflowed.
@@ -81,6 +85,8 @@ impl Peer {
             shared,
             state: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
             task: AtomicWaker::new(),
@@ -102,9 +108,18 @@ impl Peer {
     /// Sends without caring whether it arrives: a connection that is closed, or is now closed because its peer is too
     /// slow, tells so by its end. (It is logged there, too: here locks may be held, and a subscriber is user code.)
     pub(crate) fn send(&self, message: Arc<EncodedMessage>) {
-        if let Err(SendError::QueueFull { .. }) = self.connection.send(message) {
-            self.counters().slow_peers.increment();
-            self.slow.store(true, Ordering::Relaxed);
+        match self.connection.enqueue(message) {
+            Ok(sent) if sent == Sent::default() => {}
+            Ok(sent) => {
+                self.counters().events_dropped.add(sent.dropped as u64);
+                self.counters().events_coalesced.add(u64::from(sent.superseded));
+            }
+            Err(SendError::Dropped) => self.counters().events_dropped.increment(),
+            Err(SendError::QueueFull { .. }) => {
+                self.counters().slow_peers.increment();
+                self.slow.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {}
         }
     }
 
@@ -274,10 +289,22 @@ impl Peer {
         self.task.register(cx.waker());
     }
 
-    /// Counts a handler that has to wait, until the guard is dropped.
-    pub(crate) fn count_waiting_handler(self: &Arc<Self>) -> WaitingHandler {
+    /// Counts a handler that has to wait, and the bytes of its event, until the guard is dropped.
+    pub(crate) fn count_waiting_handler(self: &Arc<Self>, bytes: usize) -> WaitingHandler {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        WaitingHandler(Arc::clone(self))
+        self.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);
+        WaitingHandler { peer: Arc::clone(self), bytes }
+    }
+
+    /// Counts the bytes of an event that waits for its turn, until the guard is dropped.
+    pub(crate) fn count_parked(self: &Arc<Self>, bytes: usize) -> ParkedBytes {
+        self.parked.fetch_add(bytes, Ordering::SeqCst);
+        ParkedBytes(Arc::clone(self), bytes)
+    }
+
+    /// Bytes of events that wait for their turn.
+    pub(crate) fn parked_bytes(&self) -> usize {
+        self.parked.load(Ordering::SeqCst)
     }
 
     /// Counts an event that the client wants acknowledged, until [`Peer::forget_unanswered`].
@@ -295,15 +322,19 @@ impl Peer {
             || self.state.lock().joined.iter().any(|joined| joined.socket.awaits_acks())
     }
 
-    /// Whether there are few enough waiting handlers to read on.
+    /// Whether few enough handlers wait, with few enough bytes, to start another one.
     pub(crate) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
-        let limit = self.shared.config.max_waiting_handlers;
-        if self.waiting.load(Ordering::SeqCst) < limit {
+        if self.has_room() {
             return Poll::Ready(());
         }
         // First the waker, then the second look: a handler that ends in between wakes, or is seen.
         self.task.register(cx.waker());
-        if self.waiting.load(Ordering::SeqCst) < limit { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) < self.shared.config.max_waiting_handlers
+            && self.waiting_bytes.load(Ordering::SeqCst) <= self.shared.config.max_waiting_bytes
     }
 }
 
@@ -323,14 +354,30 @@ impl fmt::Debug for Peer {
 }
 
 /// A handler that is a task now.
-pub(crate) struct WaitingHandler(Arc<Peer>);
+pub(crate) struct WaitingHandler {
+    peer: Arc<Peer>,
+    bytes: usize,
+}
 
 impl Drop for WaitingHandler {
     fn drop(&mut self) {
-        let before = self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        if before == self.0.shared.config.max_waiting_handlers {
-            self.0.task.wake();
+        let config = &self.peer.shared.config;
+        let waited = self.peer.waiting.fetch_sub(1, Ordering::SeqCst);
+        let held = self.peer.waiting_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        if waited == config.max_waiting_handlers || held > config.max_waiting_bytes {
+            self.peer.task.wake();
         }
+    }
+}
+
+/// An event that waits for its turn.
+pub(crate) struct ParkedBytes(Arc<Peer>, usize);
+
+impl Drop for ParkedBytes {
+    fn drop(&mut self) {
+        self.0.parked.fetch_sub(self.1, Ordering::SeqCst);
+        // Only the connection's task knows what else is parked, and whether reading may go on.
+        self.0.task.wake();
     }
 }
 

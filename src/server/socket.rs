@@ -118,6 +118,8 @@ pub(crate) struct Extras {
     pub(crate) extensions: TypeMap,
     acks: HashMap<u64, oneshot::Sender<Payload>>,
     pub(crate) listeners: Option<Box<Listeners>>,
+    /// Resolves when the last serial handler has ended.
+    pub(crate) last_serial: Option<oneshot::Receiver<()>>,
 }
 
 impl Socket {

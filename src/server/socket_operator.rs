@@ -109,7 +109,7 @@ impl Socket {
             // "With recovery enabled socket.emit() goes through the adapter (room = own id)"
             let flags = BroadcastFlags { compress: Some(flags.compress), ..BroadcastFlags::default() };
             let to = BroadcastOptions { rooms: vec![self.id().into()], except: Vec::new(), flags };
-            return self.home().emit_to(event, args, &to, None);
+            return self.home().emit_to(event, args, &to, None, None);
         }
         let packet = self.home().encode_event(None, event, args)?;
         self.notify_outgoing(&packet);

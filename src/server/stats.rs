@@ -37,6 +37,14 @@ pub struct Stats {
     pub namespaces_refused: u64,
     /// Connections closed because they did not read what was sent to them.
     pub slow_peers: u64,
+    /// Events dropped for clients that did not keep up: see
+    /// [`ServerBuilder::slow_consumer`](super::ServerBuilder::slow_consumer).
+    pub events_dropped: u64,
+    /// Events whose place a newer one with the same key took: see
+    /// [`BroadcastOperator::coalesce`](super::BroadcastOperator::coalesce).
+    pub events_coalesced: u64,
+    /// Times that a client was told of as lagging: see [`Server::on_lag`](super::Server::on_lag).
+    pub lags: u64,
     /// Times that the task of a connection ran half a second or more after its timer: a handler blocks a thread.
     pub late_timers: u64,
     /// Requests refused with one of Engine.IO's errors, those of which
@@ -75,6 +83,9 @@ pub(crate) struct Counters {
     pub(crate) inbound_paused: Counter,
     pub(crate) namespaces_refused: Counter,
     pub(crate) slow_peers: Counter,
+    pub(crate) events_dropped: Counter,
+    pub(crate) events_coalesced: Counter,
+    pub(crate) lags: Counter,
     pub(crate) late_timers: Counter,
     pub(crate) refusals: Counter,
     pub(crate) recovered: Counter,
@@ -100,6 +111,9 @@ impl Counters {
             inbound_paused: self.inbound_paused.get(),
             namespaces_refused: self.namespaces_refused.get(),
             slow_peers: self.slow_peers.get(),
+            events_dropped: self.events_dropped.get(),
+            events_coalesced: self.events_coalesced.get(),
+            lags: self.lags.get(),
             late_timers: self.late_timers.get(),
             refusals: self.refusals.get(),
             // The engine counts them.
@@ -122,6 +136,10 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     pub(crate) fn increment(&self) {
         self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Relaxed);
     }
 
     pub(crate) fn decrement(&self) {

@@ -37,6 +37,6 @@ pub use payload_v3::polling_body_v3;
 pub use query::EngineQuery;
 pub use revision::Revision;
 pub use session::{
-    CloseReason, Loss, Overlap, PollMethod, ProbeId, SendError, Session, SessionConfig, SessionEvent,
-    TransportKind, UpgradeRefused, Via,
+    CloseReason, FlushMark, Lag, Loss, Overlap, PollMethod, ProbeId, SendError, Sent, Session, SessionConfig,
+    SessionEvent, SlowConsumer, TransportKind, UpgradeRefused, Via,
 };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::proto::EncodedMessage;
 use crate::proto::encoded::Part;
 use crate::proto::engineio::{
-    CloseReason, Loss, Message, Packet, PollMethod, ProbeId, Revision, SendError, Session, SessionConfig,
-    SessionEvent, TransportKind, Via,
+    CloseReason, Lag, Loss, Message, Packet, PollMethod, ProbeId, Revision, SendError, Sent, Session,
+    SessionConfig, SessionEvent, SlowConsumer, TransportKind, Via,
 };
 
 /// Runs the operations that `data` spells: the first byte says on which transport the session opens and whether
@@ -171,6 +171,8 @@ const CONFIG: SessionConfig = SessionConfig {
     ping_timeout: Duration::from_secs(20),
     upgrade_timeout: Duration::from_secs(10),
     max_send_queue: LIMIT,
+    slow_consumer: SlowConsumer::Close,
+    high_water_mark: LIMIT / 2,
 };
 
 /// The session, and what those around it know.
@@ -192,6 +194,8 @@ struct World {
     closed: Option<CloseReason>,
     discarded: bool,
     paused: bool,
+    /// What was told last.
+    lags: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -220,6 +224,7 @@ impl World {
             closed: None,
             discarded: false,
             paused: false,
+            lags: false,
         }
     }
 
@@ -357,11 +362,12 @@ impl World {
         let len = message.weight();
         let closing = self.session.is_closing();
         match self.session.send(message) {
-            Ok(()) => {
-                assert!(!closing);
+            Ok(sent) => {
+                assert!(!closing && sent == Sent::default());
                 self.accepted += 1;
             }
             Err(SendError::Closed) => assert!(closing),
+            Err(SendError::Dropped) => panic!("nothing may be dropped"),
             Err(SendError::QueueFull { queued, limit }) => {
                 assert!(queued > 0 && queued + len > limit);
                 assert!(self.session.is_closed());
@@ -492,6 +498,7 @@ impl World {
             assert_eq!(self.closed, None, "nothing happens after the close");
             match event {
                 SessionEvent::Upgrading => {}
+                SessionEvent::Lag(lag) => self.note(lag),
                 SessionEvent::Upgraded => {
                     assert_eq!(self.transport, TransportKind::Polling);
                     self.transport = TransportKind::WebSocket;
@@ -515,6 +522,16 @@ impl World {
         if self.transport == TransportKind::WebSocket {
             assert!(session.probe().is_none());
         }
+    }
+
+    /// Lags begin and end in turn.
+    fn note(&mut self, lag: Lag) {
+        let (lags, plausible) = match lag {
+            Lag::Began(bytes) => (true, bytes > CONFIG.high_water_mark / 4),
+            Lag::Ended(bytes) => (false, bytes <= CONFIG.high_water_mark),
+        };
+        assert!(plausible && lags != self.lags, "{lag:?}");
+        self.lags = lags;
     }
 
     /// Nobody says anything any more: the session ends all the same.

@@ -146,6 +146,11 @@ impl Payload {
         &self.attachments
     }
 
+    /// Gives the bytes of both.
+    pub(crate) fn memory(&self) -> usize {
+        self.json().len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// The name of the event; `None` if this is no event's data.
     pub fn event_name(&self) -> Option<EventName<'_>> {
         let Shape::Event { name_start, name_end } = self.text.layout.shape else { return None };

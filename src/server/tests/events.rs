@@ -112,6 +112,22 @@ async fn reading_pauses_while_too_many_handlers_wait_and_too_much_is_parked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn packets_are_parked_while_the_events_of_waiting_handlers_hold_too_many_bytes() {
+    let (io, log) = server_with(|builder| builder.max_waiting_bytes(100));
+    io.on("wait", async |event: Event| {
+        event.state::<Log>().note("begin");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    });
+    let (client, _) = Client::connected(&io).await;
+    let large = format!("42[\"wait\",\"{}\"]", "x".repeat(100));
+    client.post(&format!("42[\"wait\"]\x1e{large}\x1e42[\"wait\"]\x1e{large}")).await;
+    assert_eq!(log.take(), ["begin"; 2], "one more than there is room for, and no further");
+    tokio::time::sleep(Duration::from_millis(15)).await;
+    assert_eq!(log.take(), ["begin"; 2]);
+    assert_eq!(io.stats().inbound_paused, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn acknowledgements_overtake_what_is_parked_and_the_rest_keeps_its_order() {
     let (io, log) = server_with(|builder| builder.max_waiting_handlers(1));
     io.on("ask", async |event: Event| {

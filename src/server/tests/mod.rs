@@ -1,6 +1,7 @@
 //! The server against clients that speak HTTP long-polling, in memory and under virtual time.
 
 mod acks;
+mod back_pressure;
 mod broadcasts;
 mod cluster;
 mod connecting;
@@ -12,6 +13,7 @@ mod namespaces;
 mod parsers;
 mod recovery;
 mod room_events;
+mod serial;
 mod server_side;
 mod sockets;
 

@@ -1,8 +1,10 @@
 //! Session: everything Engine.IO decides, nothing the network does.
 
+mod flush;
 mod heartbeat;
 mod outcome;
 mod queue;
+mod slow_consumer;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -16,9 +18,12 @@ use super::Revision;
 use super::packet::{Message, Packet};
 use crate::proto::EncodedMessage;
 
+pub use flush::FlushMark;
 use heartbeat::{Beat, Heartbeat};
-pub use outcome::{CloseReason, SendError, SessionEvent};
+pub use outcome::{CloseReason, SendError, Sent, SessionEvent};
 use queue::SendQueue;
+use slow_consumer::LagMeter;
+pub use slow_consumer::{Lag, SlowConsumer};
 use upgrade::Upgrade;
 pub use via::{Loss, Overlap, PollMethod, ProbeId, TransportKind, UpgradeRefused, Via};
 
@@ -35,6 +40,10 @@ pub struct SessionConfig {
     /// Bound of the send queue in bytes, queued and in flight; a message larger than the bound is accepted into an
     /// empty queue. The session's own packets (open, ping) do not count. 16 MiB.
     pub max_send_queue: usize,
+    /// What is done when it is full. Close.
+    pub slow_consumer: SlowConsumer,
+    /// More bytes than these in the send queue, counted likewise, are a [`Lag`]. 1 MiB.
+    pub high_water_mark: usize,
 }
 
 /// One Engine.IO session, of either revision: they differ in who pings.
@@ -55,7 +64,7 @@ pub struct SessionConfig {
 /// ```
 ///
 /// **The one rule:** whatever the interleaving, every accepted message leaves exactly once and in order, across an
-/// upgrade; after `Closed` nothing leaves but the goodbye: one packet for a GET that waits, and what was accepted
+/// upgrade (unless it said that it may be lost, and was: [`SlowConsumer`]); after `Closed` nothing leaves but the goodbye: one packet for a GET that waits, and what was accepted
 /// before a graceful [`Session::close`] over WebSocket.
 ///
 /// The goodbye of a GET is the close packet `1`, or the noop `6` if the client itself said `1`.
@@ -67,6 +76,7 @@ pub struct Session {
     transport: TransportKind,
     state: State,
     queue: SendQueue,
+    lag: LagMeter,
     heartbeat: Heartbeat,
     upgrade: Upgrade,
     get: Get,
@@ -132,6 +142,7 @@ impl Session {
             transport,
             state: State::Open,
             queue,
+            lag: LagMeter::new(config.high_water_mark),
             heartbeat: Heartbeat::new(now, revision, config.ping_interval, config.ping_timeout),
             upgrade: Upgrade::new(config.upgrade_timeout),
             get: Get::None,
@@ -178,6 +189,22 @@ impl Session {
     /// Bytes accepted and not yet transmitted.
     pub fn buffered_bytes(&self) -> usize {
         self.queue.bytes()
+    }
+
+    /// Marks the end of the queue as it is.
+    pub fn flush_mark(&mut self) -> FlushMark {
+        self.queue.mark()
+    }
+
+    /// Whether all that was accepted before the mark has been transmitted, as far as it was not dropped. It may be later
+    /// than that by what was taken together with it.
+    pub fn is_flushed(&self, mark: FlushMark) -> bool {
+        self.queue.has_left(mark)
+    }
+
+    /// Whether [`Session::poll_event`] would tell of a [`Lag`].
+    pub fn has_lag_news(&self) -> bool {
+        self.state == State::Open && self.lag.has_news()
     }
 
     /// Packets that came so far, of every type, by every way.
@@ -301,6 +328,7 @@ impl Session {
             Via::WebSocket => self.queue.transmitted(TransportKind::WebSocket, bytes),
             Via::Probe(id) => self.upgrade.transmitted(id, bytes),
         }
+        self.lag.note(self.queue.bounded_bytes());
     }
 
     /// The transport is gone (for [`Via::Polling`]: an open request was aborted, whose end was reported before).
@@ -360,23 +388,6 @@ impl Session {
 
     // C  the application speaks
 
-    /// Accepts a message.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`]; [`SendError::QueueFull`] has closed the session with `transport error`.
-    pub fn send(&mut self, message: Arc<EncodedMessage>) -> Result<(), SendError> {
-        if self.is_closing() {
-            return Err(SendError::Closed);
-        }
-        let (queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
-        if queued > 0 && queued.saturating_add(message.weight()) > limit {
-            self.fail(CloseReason::TransportError);
-            return Err(SendError::QueueFull { queued, limit });
-        }
-        self.queue.push(message);
-        Ok(())
-    }
-
     /// Accepts a message only if [`Session::is_writable`]; says whether it did. What a poll's answer still carries
     /// after an upgrade may leave no room within the bound: then it is not accepted either.
     pub fn send_volatile(&mut self, message: Arc<EncodedMessage>) -> bool {
@@ -384,6 +395,7 @@ impl Session {
         let fits = queued == 0 || queued.saturating_add(message.weight()) <= self.config.max_send_queue;
         let accepted = fits && self.is_writable();
         if accepted {
+            self.lag.note(queued.saturating_add(message.weight()));
             self.queue.push(message);
         }
         accepted
@@ -423,15 +435,16 @@ impl Session {
 
     // D  what the caller must do now: ask in this order after every B or C
 
-    /// Moves all that may leave by `via` now into `into`.
+    /// Moves all that may leave by `via` now into `into`; a WebSocket may be given it in portions, one for each call.
     ///
     /// An open GET is given something once: it has then to be answered with it.
     pub fn poll_transmit(&mut self, now: Instant, via: Via, into: &mut VecDeque<Arc<EncodedMessage>>) {
         match self.resolve(via) {
             Via::Polling => self.transmit_by_get(now, into),
-            Via::WebSocket if self.transport == TransportKind::WebSocket => {
-                self.queue.take_all(TransportKind::WebSocket, into);
-            }
+            Via::WebSocket if self.transport == TransportKind::WebSocket => match self.portion() {
+                Some(bytes) => self.queue.take_some(TransportKind::WebSocket, bytes, into),
+                None => self.queue.take_all(TransportKind::WebSocket, into),
+            },
             Via::WebSocket => {}
             Via::Probe(id) if self.upgrade.owes_reply(id) => {
                 let reply = EncodedMessage::probe_pong();
@@ -449,6 +462,9 @@ impl Session {
         }
         if std::mem::take(&mut self.upgraded_event) {
             return Some(SessionEvent::Upgraded);
+        }
+        if self.has_lag_news() {
+            return self.lag.take_news(self.queue.bounded_bytes()).map(SessionEvent::Lag);
         }
         match self.state {
             State::Closed(reason) if std::mem::take(&mut self.closed_event) => {

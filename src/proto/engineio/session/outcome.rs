@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Lag;
+
 /// Why a session closed; `Display` gives Node's strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -19,12 +21,24 @@ pub enum CloseReason {
     TransportError,
 }
 
+/// What accepting a message did to others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// So many that waited were dropped to make room.
+    pub dropped: usize,
+    /// It took the place of the one with the same key.
+    pub superseded: bool,
+}
+
 /// Why a message was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// The session is closed, or closing.
     Closed,
+    /// The send queue is full, and [`SlowConsumer`](super::SlowConsumer) says that the message is to be dropped. The
+    /// session goes on.
+    Dropped,
     /// The send queue holds `queued` bytes, its bound is `limit`: the session has been closed as a slow peer.
     QueueFull {
         /// Bytes that waited.
@@ -41,6 +55,8 @@ pub enum SessionEvent {
     Upgrading,
     /// It now runs over WebSocket.
     Upgraded,
+    /// The peer fell behind, or has caught up.
+    Lag(Lag),
     /// It is closed; comes exactly once, last.
     Closed(CloseReason),
 }
@@ -68,6 +84,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SendError::Closed => f.write_str("the session is closed"),
+            SendError::Dropped => f.write_str("dropped, because the peer is slow and its send queue is full"),
             SendError::QueueFull { queued, limit } => {
                 write!(f, "{queued} bytes wait for a slow peer, the limit is {limit} (raise max_send_queue)")
             }

@@ -60,6 +60,8 @@ impl Pair {
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
             max_send_queue,
+            slow_consumer: SlowConsumer::Close,
+            high_water_mark: max_send_queue,
         };
         let start = Instant::now();
         let open = Arc::new(EncodedMessage::text("0{}"));
@@ -69,7 +71,7 @@ impl Pair {
     // The application
 
     fn send(&mut self, text: &str) -> Result<(), SendError> {
-        self.session.send(message(text))
+        self.session.send(message(text)).map(drop)
     }
 
     fn send_volatile(&mut self, text: &str) -> bool {
