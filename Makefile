@@ -4,8 +4,6 @@ SHELL := /bin/sh
 export CARGO_TERM_COLOR ?= auto
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 EXAMPLES := $(abspath $(TARGET_DIR))/quick/examples
-# Topics of the protocol tests that ferrio does not have yet.
-WITHOUT := recovery
 
 .PHONY: help run test check rust-test fuzz-corpus peers matrix browser bench fuzz docs tools protocol-tools dashboard clean
 
@@ -30,7 +28,7 @@ rust-test: ## unit, property, vector and integration tests in Rust (the fuzz bod
 peers: protocol-tools matrix ## official clients and raw conversations, against ferrio and against Node's own server
 	cargo build --profile quick --example conformance --example engine_conformance --example bench_server
 	cd protocol-tests && npm test
-	cd protocol-tests && npm test -- --without $(WITHOUT) --server "$(EXAMPLES)/conformance" \
+	cd protocol-tests && npm test -- --server "$(EXAMPLES)/conformance" \
 		--engine-server "$(EXAMPLES)/engine_conformance" --bench-server "$(EXAMPLES)/bench_server --port {port}"
 	cd protocol-tests && npm run --silent checklist
 
@@ -38,7 +36,7 @@ matrix: protocol-tools ## every generation of clients over every transport, agai
 	@for tool in chromium nginx python; do scripts/tools.sh $$tool || true; done
 	cargo build --profile quick --example conformance
 	cd protocol-tests && npm run --silent matrix
-	cd protocol-tests && npm run --silent matrix -- --without $(WITHOUT) --server "$(EXAMPLES)/conformance"
+	cd protocol-tests && npm run --silent matrix -- --server "$(EXAMPLES)/conformance"
 
 browser: dashboard ## the dashboard in Chromium, with a real job
 	@scripts/tools.sh chromium

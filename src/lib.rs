@@ -108,3 +108,8 @@ pub use listen::Listening;
 pub use server::*;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
+
+/// The examples of the guide from Node compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/node-to-ferrio.md")]
+struct NodeToFerrio;

@@ -191,7 +191,7 @@ socketioTest("recovery: after a restart everybody is new [SIO-013]", { ...RECOVE
   assert.notEqual(client.id, before);
 });
 
-socketioTest("without recovery a client that comes back is somebody new, and events are as they were sent", async (app) => {
+socketioTest("without recovery a client that comes back is somebody new, and events are as they were sent [SIO-015]", async (app) => {
   const client = await Client.connect(app);
   const before = client.id;
   const echo = client.on("echo");
