@@ -9,10 +9,10 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::document::{Document, is_truthy, present, text};
-use super::event::RawPacket;
+use super::document::{Document, Object, is_truthy, object, present, text};
 use super::opts::{Keys, OneOrSeveral, RawOpts, RoomName, names};
 use super::writer::Writer;
 use super::{EventPacket, Form, Opts, RequestId, Sockets, WireError};
@@ -147,17 +147,40 @@ impl Broadcast {
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Broadcast, WireError> {
         let document = Document::read(message)?;
-        let parts: Vec<&RawValue> = serde_json::from_str(&document.json)?;
-        let [uid, packet, opts, ..] = parts[..] else {
-            return Err(WireError::malformed("it is no [uid, packet, opts]"));
-        };
-        let packet: RawPacket<'_> = serde_json::from_str(packet.get())?;
-        let opts: RawOpts = serde_json::from_str(opts.get())?;
+        let BroadcastParts(uid, packet, opts) = serde_json::from_str(&document.json)?;
         Ok(Broadcast {
-            uid: text(serde_json::from_str(uid.get())?),
-            packet: packet.read(&document)?,
-            opts: opts.into(),
+            uid: text(uid),
+            packet: EventPacket::read(&document, Some(packet))?,
+            opts: Opts::read(Some(opts))?,
         })
+    }
+}
+
+/// What a broadcast consists of; Node does not look at what follows.
+struct BroadcastParts<'a>(Value, &'a RawValue, Object<RawOpts>);
+
+impl<'de> Deserialize<'de> for BroadcastParts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BroadcastParts<'de>, D::Error> {
+        deserializer.deserialize_seq(PartsVisitor)
+    }
+}
+
+struct PartsVisitor;
+
+impl<'de> Visitor<'de> for PartsVisitor {
+    type Value = BroadcastParts<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[uid, packet, opts]")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<BroadcastParts<'de>, A::Error> {
+        let too_short = |len| A::Error::invalid_length(len, &self);
+        let uid = access.next_element()?.ok_or_else(|| too_short(0))?;
+        let packet = access.next_element()?.ok_or_else(|| too_short(1))?;
+        let opts = access.next_element()?.ok_or_else(|| too_short(2))?;
+        while access.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(BroadcastParts(uid, packet, opts))
     }
 }
 
@@ -387,10 +410,10 @@ impl Request {
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Request, WireError> {
         let document = Document::read(message)?;
-        let raw: RawRequest<'_> = serde_json::from_str(&document.json)?;
+        let raw: RawRequest<'_> = object(&document.json)?;
         let id = raw.request_id.map(RequestId::read);
         let request_id = id.clone().ok_or(WireError::missing("requestId"));
-        let opts = raw.opts.map(Opts::from).ok_or(WireError::missing("opts"));
+        let opts = Opts::read(raw.opts);
         let rooms = raw.rooms.map(OneOrSeveral::names);
         let sid = raw.sid.map(|sid| sid.0);
         let room = raw.room.map(|room| room.0).ok_or(WireError::missing("room"));
@@ -415,14 +438,11 @@ impl Request {
                 let data = document.server_event(raw.data.ok_or(WireError::missing("data"))?)?;
                 RequestBody::ServerSideEmit { request_id: id, data }
             }
-            (Some(7), _) => {
-                let packet = raw.packet.ok_or(WireError::missing("packet"))?;
-                RequestBody::Broadcast {
-                    request_id: request_id?,
-                    packet: serde_json::from_str::<RawPacket<'_>>(packet.get())?.read(&document)?,
-                    opts: opts?,
-                }
-            }
+            (Some(7), _) => RequestBody::Broadcast {
+                request_id: request_id?,
+                packet: EventPacket::read(&document, raw.packet)?,
+                opts: opts?,
+            },
             _ => return Err(WireError::UnknownType),
         };
         Ok(Request { uid: text(raw.uid), body })
@@ -438,7 +458,7 @@ struct RawRequest<'a> {
     request_id: Option<&'a RawValue>,
     #[serde(rename = "type", default)]
     kind: Value,
-    opts: Option<RawOpts>,
+    opts: Option<Object<RawOpts>>,
     rooms: Option<OneOrSeveral>,
     sid: Option<RoomName>,
     room: Option<RoomName>,
@@ -523,7 +543,7 @@ impl Response {
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Response, WireError> {
         let document = Document::read(message)?;
-        let raw: RawResponse<'_> = serde_json::from_str(&document.json)?;
+        let raw: RawResponse<'_> = object(&document.json)?;
         let request_id = raw.request_id.map(RequestId::read).ok_or(WireError::missing("requestId"))?;
         let body = match raw.kind.as_u64() {
             Some(6) => ResponseBody::ServerSideEmit(document.value(raw.data)?),

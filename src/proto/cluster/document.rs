@@ -1,15 +1,19 @@
 //! `Document`: a message as JSON text with attachments, whatever it was, and the parts of it that all messages share.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use bytes::Bytes;
 use bytestring::ByteString;
-use serde::de::{Deserialize, Deserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::WireError;
 use crate::proto::socketio::{Payload, Value, json_of};
 
 /// A message on its way in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Document {
     pub(super) json: ByteString,
     attachments: Vec<Bytes>,
@@ -66,6 +70,35 @@ impl Document {
 
     fn slice(&self, raw: &RawValue) -> ByteString {
         self.json.slice_ref(raw.get())
+    }
+}
+
+/// Reads an object.
+pub(super) fn object<'de, T: Deserialize<'de>>(json: &'de str) -> Result<T, WireError> {
+    let Object(object) = serde_json::from_str(json)?;
+    Ok(object)
+}
+
+/// A struct that is an object for certain: serde would take an array for its values.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(access)).map(Object)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::WireError;
-use super::document::{Document, present, text};
+use super::document::{Document, object, present, text};
 use super::writer::Writer;
 use crate::proto::socketio::{Payload, Value};
 
@@ -27,12 +27,18 @@ impl EventPacket {
         EventPacket { data, id: None, namespace }
     }
 
+    pub(super) fn read(document: &Document, raw: Option<&RawValue>) -> Result<EventPacket, WireError> {
+        let raw = raw.ok_or(WireError::missing("packet"))?;
+        object::<RawPacket<'_>>(raw.get())?.read(document)
+    }
+
     /// How long it is, about.
     pub(super) fn len(&self) -> usize {
         self.data.json().len() + self.data.attachments().iter().map(|data| data.len()).sum::<usize>()
     }
 
     pub(super) fn write(&self, writer: &mut Writer) {
+        debug_assert!(self.data.event_name().is_some(), "clients close at data without a name");
         writer.object(2 + usize::from(self.id.is_some()) + usize::from(self.namespace.is_some()));
         writer.key("type");
         writer.number(EVENT);
@@ -54,7 +60,7 @@ const EVENT: u64 = 2;
 
 /// An [`EventPacket`] whose data is still unread.
 #[derive(Deserialize)]
-pub(super) struct RawPacket<'a> {
+struct RawPacket<'a> {
     #[serde(rename = "type", default)]
     kind: Value,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -66,7 +72,7 @@ pub(super) struct RawPacket<'a> {
 }
 
 impl RawPacket<'_> {
-    pub(super) fn read(self, document: &Document) -> Result<EventPacket, WireError> {
+    fn read(self, document: &Document) -> Result<EventPacket, WireError> {
         if self.kind.as_u64() != Some(EVENT) {
             return Err(WireError::NotAnEvent);
         }

@@ -5,8 +5,7 @@ use bytestring::ByteString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::document::{Document, is_truthy, present, text};
-use super::event::RawPacket;
+use super::document::{Document, Object, is_truthy, object, present, text};
 use super::opts::{Keys, OneOrSeveral, RawOpts};
 use super::writer::Writer;
 use super::{EventPacket, Form, Opts, RequestId, Sockets, WireError};
@@ -151,7 +150,7 @@ impl Message {
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Message, WireError> {
         let document = Document::read(message)?;
-        let raw: RawMessage<'_> = serde_json::from_str(&document.json)?;
+        let raw: RawMessage<'_> = object(&document.json)?;
         let body = Body::read(&document, raw.kind.as_u64(), raw.data)?;
         Ok(Message { uid: text(raw.uid), namespace: text(raw.nsp), body })
     }
@@ -291,7 +290,11 @@ impl Body {
         }
     }
 
-    fn read(document: &Document, number: Option<u64>, data: Option<RawData<'_>>) -> Result<Body, WireError> {
+    fn read(
+        document: &Document,
+        number: Option<u64>,
+        data: Option<Object<RawData<'_>>>,
+    ) -> Result<Body, WireError> {
         match number {
             Some(1) => return Ok(Body::InitialHeartbeat),
             Some(2) => return Ok(Body::Heartbeat),
@@ -299,16 +302,15 @@ impl Body {
             Some(13) => return Ok(Body::AdapterClose),
             _ => return Err(WireError::UnknownType),
         }
-        let data = data.ok_or(WireError::missing("data"))?;
+        let Object(data) = data.ok_or(WireError::missing("data"))?;
         let id = data.request_id.map(RequestId::read);
         let request_id = id.clone().ok_or(WireError::missing("requestId"));
-        let opts = data.opts.map(Opts::from).ok_or(WireError::missing("opts"));
+        let opts = Opts::read(data.opts);
         let rooms = data.rooms.map(OneOrSeveral::names).ok_or(WireError::missing("rooms"));
-        let packet = data.packet.ok_or(WireError::missing("packet"));
         Ok(match number {
             Some(3) => {
-                let packet: RawPacket<'_> = serde_json::from_str(packet?.get())?;
-                Body::Broadcast { packet: packet.read(document)?, request_id: id, opts: opts? }
+                let packet = EventPacket::read(document, data.packet)?;
+                Body::Broadcast { packet, request_id: id, opts: opts? }
             }
             Some(4) => Body::SocketsJoin { opts: opts?, rooms: rooms? },
             Some(5) => Body::SocketsLeave { opts: opts?, rooms: rooms? },
@@ -319,7 +321,10 @@ impl Body {
                 let sockets = Sockets::read(document, sockets)?;
                 Body::FetchSocketsResponse { request_id: request_id?, sockets }
             }
-            Some(9) => Body::ServerSideEmit { request_id: id, data: document.server_event(packet?)? },
+            Some(9) => Body::ServerSideEmit {
+                request_id: id,
+                data: document.server_event(data.packet.ok_or(WireError::missing("packet"))?)?,
+            },
             Some(10) => {
                 Body::ServerSideEmitResponse { request_id: request_id?, answer: document.value(data.packet)? }
             }
@@ -331,12 +336,13 @@ impl Body {
         })
     }
 
-    /// Reads `data` that came apart from its type.
-    pub(super) fn read_data(number: Option<u64>, document: Option<&Document>) -> Result<Body, WireError> {
-        match document {
-            Some(document) => Body::read(document, number, Some(serde_json::from_str(&document.json)?)),
-            None => Body::read(&Document::json(&Bytes::new())?, number, None),
-        }
+    /// Reads `data` that came apart from its type; empty if there was none.
+    pub(super) fn read_data(number: Option<u64>, document: &Document) -> Result<Body, WireError> {
+        let data = match &*document.json {
+            "" => None,
+            json => Some(serde_json::from_str(json)?),
+        };
+        Body::read(document, number, data)
     }
 }
 
@@ -345,7 +351,7 @@ struct RawMessage<'a> {
     #[serde(rename = "type", default)]
     kind: Value,
     #[serde(borrow)]
-    data: Option<RawData<'a>>,
+    data: Option<Object<RawData<'a>>>,
     #[serde(default)]
     uid: Value,
     #[serde(default)]
@@ -360,7 +366,7 @@ struct RawData<'a> {
     packet: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     request_id: Option<&'a RawValue>,
-    opts: Option<RawOpts>,
+    opts: Option<Object<RawOpts>>,
     rooms: Option<OneOrSeveral>,
     #[serde(default)]
     close: Value,
@@ -368,4 +374,167 @@ struct RawData<'a> {
     sockets: Option<&'a RawValue>,
     #[serde(default)]
     client_count: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::cluster::{Flags, SocketDetails};
+    use crate::proto::socketio::{Args, Map};
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            "[a-zé\"]{0,40}".prop_map(Value::from),
+            proptest::collection::vec(any::<u8>(), 0..20).prop_map(|data| Value::from(Bytes::from(data))),
+        ];
+        leaf.prop_recursive(3, 20, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::vec(("[a-c]{0,2}", inner), 0..5)
+                    .prop_map(|members| Value::from(members.into_iter().collect::<Map>())),
+            ]
+        })
+    }
+
+    fn event() -> impl Strategy<Value = Payload> {
+        ("[a-z]{3}", proptest::collection::vec(value(), 0..3))
+            .prop_map(|(name, args)| Payload::event(&name, &Args(args)).unwrap())
+    }
+
+    fn answer() -> impl Strategy<Value = Payload> {
+        value().prop_map(|value| Payload::ack(&(value,)).unwrap())
+    }
+
+    fn rooms() -> impl Strategy<Value = Vec<ByteString>> {
+        proptest::collection::vec(".{0,30}".prop_map(ByteString::from), 0..20)
+    }
+
+    fn opts() -> impl Strategy<Value = Opts> {
+        let flags = (any::<bool>(), any::<Option<u32>>(), any::<bool>(), any::<Option<bool>>());
+        let flags = flags.prop_map(|(expect_single_response, timeout, volatile, compress)| Flags {
+            expect_single_response,
+            timeout: timeout.map(u64::from),
+            volatile,
+            compress,
+        });
+        (rooms(), rooms(), flags).prop_map(|(rooms, except, flags)| Opts { rooms, except, flags })
+    }
+
+    fn request_id() -> impl Strategy<Value = RequestId> {
+        "[A-Za-z0-9_-]{6}".prop_map(|id| RequestId::new(&id))
+    }
+
+    fn sockets() -> impl Strategy<Value = Sockets> {
+        #[derive(serde::Serialize)]
+        struct Details {
+            id: String,
+            handshake: Value,
+            rooms: Vec<String>,
+            data: Value,
+        }
+        let details = ("[a-z]{20}", value(), proptest::collection::vec("[a-z]{0,3}", 0..3), value());
+        proptest::collection::vec(details, 0..3).prop_map(|list| {
+            let list: Vec<Details> = list
+                .into_iter()
+                .map(|(id, handshake, rooms, data)| Details { id, handshake, rooms, data })
+                .collect();
+            Sockets::new(&list).unwrap()
+        })
+    }
+
+    fn body() -> impl Strategy<Value = Body> {
+        let packet = (event(), any::<Option<u32>>())
+            .prop_map(|(data, id)| EventPacket { id: id.map(u64::from), ..EventPacket::new(None, data) });
+        prop_oneof![
+            Just(Body::Heartbeat),
+            Just(Body::AdapterClose),
+            (packet, proptest::option::of(request_id()), opts())
+                .prop_map(|(packet, request_id, opts)| Body::Broadcast { packet, request_id, opts }),
+            (opts(), rooms()).prop_map(|(opts, rooms)| Body::SocketsJoin { opts, rooms }),
+            (opts(), rooms()).prop_map(|(opts, rooms)| Body::SocketsLeave { opts, rooms }),
+            (opts(), any::<bool>()).prop_map(|(opts, close)| Body::DisconnectSockets { opts, close }),
+            (opts(), request_id()).prop_map(|(opts, request_id)| Body::FetchSockets { opts, request_id }),
+            (request_id(), sockets())
+                .prop_map(|(request_id, sockets)| Body::FetchSocketsResponse { request_id, sockets }),
+            (proptest::option::of(request_id()), event())
+                .prop_map(|(request_id, data)| Body::ServerSideEmit { request_id, data }),
+            (request_id(), answer())
+                .prop_map(|(request_id, answer)| Body::ServerSideEmitResponse { request_id, answer }),
+            (request_id(), any::<u32>()).prop_map(|(request_id, count)| Body::BroadcastClientCount {
+                request_id,
+                client_count: count.into()
+            }),
+            (request_id(), answer())
+                .prop_map(|(request_id, answer)| Body::BroadcastAck { request_id, answer }),
+        ]
+    }
+
+    /// The answer, event or sockets as values: floats stand for integers beyond 2⁵³ after `@msgpack`.
+    fn values(body: &Body) -> (Vec<Value>, Vec<SocketDetails>) {
+        match body {
+            Body::Broadcast { packet, .. } => (packet.data.values().unwrap(), vec![]),
+            Body::BroadcastAck { answer, .. } | Body::ServerSideEmitResponse { answer, .. } => {
+                (answer.values().unwrap(), vec![])
+            }
+            Body::ServerSideEmit { data, .. } => (data.values().unwrap(), vec![]),
+            Body::FetchSocketsResponse { sockets, .. } => (vec![], sockets.details().unwrap()),
+            _ => (vec![], vec![]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back(
+            body in body(),
+            uid in proptest::option::of("[0-9a-f]{16}|emitter"),
+            namespace in proptest::option::of("/[a-z]{0,5}"),
+        ) {
+            let message =
+                Message { uid: uid.map(Into::into), namespace: namespace.map(Into::into), body };
+            prop_assert_eq!(&Message::decode(&message.encode(Form::Notepack)).unwrap(), &message);
+            if !message.body.has_binary() {
+                prop_assert_eq!(&Message::decode(&message.encode(Form::Json)).unwrap(), &message);
+            }
+            let read = Message::decode(&message.encode(Form::Msgpack)).unwrap();
+            prop_assert_eq!(values(&read.body), values(&message.body));
+            prop_assert_eq!((&read.uid, &read.namespace), (&message.uid, &message.namespace));
+        }
+
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = Message::decode(&bytes.into());
+        }
+    }
+
+    #[test]
+    fn undefined_is_no_key_or_nil() {
+        let message = |answer: Payload| Message {
+            uid: None,
+            namespace: None,
+            body: Body::BroadcastAck { request_id: RequestId::new("r"), answer },
+        };
+        let undefined = message(Payload::ack(&()).unwrap());
+        let null = message(Payload::ack(&((),)).unwrap());
+        assert_eq!(undefined.encode(Form::Json), r#"{"type":12,"data":{"requestId":"r"}}"#);
+        assert_eq!(null.encode(Form::Json), r#"{"type":12,"data":{"requestId":"r","packet":null}}"#);
+        for form in [Form::Json, Form::Notepack] {
+            assert_eq!(Message::decode(&undefined.encode(form)).unwrap(), undefined);
+            assert_eq!(Message::decode(&null.encode(form)).unwrap(), null);
+        }
+        assert_eq!(undefined.encode(Form::Msgpack), null.encode(Form::Msgpack));
+    }
+
+    #[test]
+    fn a_packet_is_a_slice_of_the_message() {
+        let json = r#"{"type":3,"data":{"packet":{"type":2,"data":["e",1]},"opts":{}},"uid":"u","nsp":"/"}"#;
+        let bytes = Bytes::from_static(json.as_bytes());
+        let Body::Broadcast { packet, .. } = Message::decode(&bytes).unwrap().body else { panic!("type 3") };
+        assert_eq!(&**packet.data.json(), r#"["e",1]"#);
+        assert!(bytes.as_ptr_range().contains(&packet.data.json().as_ptr()));
+    }
 }

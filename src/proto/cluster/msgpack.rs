@@ -243,6 +243,25 @@ mod tests {
     }
 
     #[test]
+    fn timestamps_are_dates() {
+        for (bytes, text) in [
+            (&b"\xd6\xff\0\0\0\x01"[..], "1970-01-01T00:00:01.000Z"),
+            (b"\xd7\xff\xa1\xa5\xd6\0\x69\x57\x35\xa5", "2026-01-02T03:04:05.678Z"),
+            (b"\xd7\xff\0\0\0\x01\0\0\0\0", "2106-02-07T06:28:16.000Z"),
+            (b"\xc7\x0c\xff\x3b\x8b\x87\xc0\xff\xff\xff\xff\xff\xff\xff\xff", "1969-12-31T23:59:59.999Z"),
+            (b"\xc7\x0c\xff\x1d\xcd\x65\0\xff\xff\xff\xff\xed\x30\x08\x80", "1960-01-01T00:00:00.500Z"),
+            (b"\xd7\0\0\0\0\0\0\0\x03\xe8", "1970-01-01T00:00:01.000Z"),
+        ] {
+            let (json, _) = json_of(&Bytes::from_static(bytes), 100).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+        }
+        let (json, _) =
+            json_of(&Bytes::from_static(&[0xc7, 12, 0xff, 0, 0, 0, 0, 0x7f, 0xff, 0, 0, 0, 0, 0, 0]), 100)
+                .unwrap();
+        assert_eq!(json, "null");
+    }
+
+    #[test]
     fn depth_costs_no_stack() {
         let json = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
         let bytes = encoded(&json, &[], Form::Msgpack);

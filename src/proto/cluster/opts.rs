@@ -4,9 +4,9 @@ use bytestring::ByteString;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use super::EMITTER_UID;
-use super::document::is_truthy;
+use super::document::{Object, is_truthy};
 use super::writer::Writer;
+use super::{EMITTER_UID, WireError};
 use crate::proto::socketio::Value;
 
 /// To whom a message goes, and how: `{rooms,except,flags}`.
@@ -116,7 +116,7 @@ impl Flags {
 pub(super) struct RawOpts {
     rooms: Option<Vec<RoomName>>,
     except: Option<Vec<RoomName>>,
-    flags: Option<RawFlags>,
+    flags: Option<Object<RawFlags>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -128,10 +128,11 @@ struct RawFlags {
     compress: Value,
 }
 
-impl From<RawOpts> for Opts {
-    fn from(raw: RawOpts) -> Opts {
-        let flags = raw.flags.unwrap_or_default();
-        Opts {
+impl Opts {
+    pub(super) fn read(raw: Option<Object<RawOpts>>) -> Result<Opts, WireError> {
+        let Object(raw) = raw.ok_or(WireError::missing("opts"))?;
+        let flags = raw.flags.map_or_else(RawFlags::default, |Object(flags)| flags);
+        Ok(Opts {
             rooms: names(raw.rooms.unwrap_or_default()),
             except: names(raw.except.unwrap_or_default()),
             flags: Flags {
@@ -140,7 +141,7 @@ impl From<RawOpts> for Opts {
                 volatile: is_truthy(&flags.volatile),
                 compress: flags.compress.as_bool(),
             },
-        }
+        })
     }
 }
 

@@ -116,11 +116,9 @@ impl<W> PendingRequests<W> {
         PendingRequests { open: HashMap::new(), deadlines: BTreeSet::new() }
     }
 
-    /// Begins to wait for answers until `deadline`. Complete at once if nobody has to answer.
-    ///
-    /// # Panics
-    /// If there is a question with this id.
-    pub fn begin(&mut self, id: RequestId, asked: Asked, deadline: Instant, waiter: W) -> Progress<W> {
+    /// Begins to wait for answers until `deadline`. Complete at once if nobody has to answer. An open question with the same
+    /// id is withdrawn.
+    pub fn begin(&mut self, id: &RequestId, asked: Asked, deadline: Instant, waiter: W) -> Progress<W> {
         let servers = match asked {
             Asked::AllRooms { servers }
             | Asked::FetchSockets { servers }
@@ -129,10 +127,10 @@ impl<W> PendingRequests<W> {
         };
         let outcome = Outcome { answers: Vec::new(), servers, servers_answered: 0, clients: 0 };
         let pending = Pending { asked, deadline, answered_by: Vec::new(), outcome, waiter };
-        let replaced = self.open.insert(id.clone(), pending);
-        assert!(replaced.is_none(), "ids of questions are random");
+        self.withdraw(id);
+        self.open.insert(id.clone(), pending);
         self.deadlines.insert((deadline, id.clone()));
-        self.progress(&id)
+        self.progress(id)
     }
 
     /// An answer came; `from` is the uid of who sent it, where it says so. Who answers twice is heard once, but for the
@@ -276,7 +274,7 @@ mod tests {
         let now = Instant::now();
         let mut pending = PendingRequests::new();
         assert!(matches!(
-            pending.begin(id("a"), Asked::ServerSideEmit { servers: 2 }, now, 1),
+            pending.begin(&id("a"), Asked::ServerSideEmit { servers: 2 }, now, 1),
             Progress::Pending
         ));
         assert!(matches!(pending.answer(&id("a"), Some("x"), value(1)), Progress::Pending));
@@ -287,14 +285,14 @@ mod tests {
         assert_eq!(outcome.answers, [value(1), value(2)]);
         assert!(pending.is_empty() && pending.poll_timeout().is_none());
         assert!(matches!(pending.answer(&id("a"), None, value(3)), Progress::Unknown));
-        complete(pending.begin(id("a"), Asked::FetchSockets { servers: 0 }, now, 1));
+        complete(pending.begin(&id("a"), Asked::FetchSockets { servers: 0 }, now, 1));
     }
 
     #[test]
     fn a_broadcast_waits_for_all_counts_and_all_clients() {
         let mut pending = PendingRequests::new();
         let a = id("a");
-        pending.begin(a.clone(), Asked::Broadcast, Instant::now(), 1);
+        pending.begin(&a, Asked::Broadcast, Instant::now(), 1);
         assert!(matches!(pending.client_count(&a, Some("me"), 0), Progress::Pending));
         assert!(matches!(pending.answer(&a, Some("x"), value(1)), Progress::Pending));
         assert!(matches!(pending.server_count(&a, 2), Progress::Pending));
@@ -303,7 +301,7 @@ mod tests {
         let outcome = complete(pending.answer(&a, Some("x"), value(2)));
         assert_eq!((outcome.clients, outcome.answers.len()), (2, 2));
 
-        pending.begin(a.clone(), Asked::Broadcast, Instant::now(), 1);
+        pending.begin(&a, Asked::Broadcast, Instant::now(), 1);
         assert!(matches!(pending.client_count(&a, None, 0), Progress::Pending));
         complete(pending.server_count(&a, 1));
     }
@@ -313,8 +311,8 @@ mod tests {
         let now = Instant::now();
         let at = |seconds| now + Duration::from_secs(seconds);
         let mut pending = PendingRequests::new();
-        pending.begin(id("slow"), Asked::FetchSockets { servers: 3 }, at(5), 1);
-        pending.begin(id("fast"), Asked::Broadcast, at(1), 2);
+        pending.begin(&id("slow"), Asked::FetchSockets { servers: 3 }, at(5), 1);
+        pending.begin(&id("fast"), Asked::Broadcast, at(1), 2);
         pending.client_count(&id("fast"), None, 4);
         pending.answer(&id("fast"), None, value(1));
         assert_eq!(pending.poll_timeout(), Some(at(1)));
@@ -349,7 +347,7 @@ mod tests {
                             0 => Asked::Broadcast,
                             _ => Asked::ServerSideEmit { servers: number as usize },
                         };
-                        pending.begin(id.clone(), asked, now + Duration::from_secs(number), ())
+                        pending.begin(id, asked, now + Duration::from_secs(number), ())
                     }
                     1 => pending.client_count(id, None, number),
                     2 => pending.server_count(id, number as usize),

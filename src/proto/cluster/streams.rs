@@ -11,7 +11,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Deserialize;
 
-use super::document::Document;
+use super::document::{Document, object};
 use super::opts::{RoomName, names};
 use super::writer::Writer;
 use super::{Body, Form, Message, WireError};
@@ -92,11 +92,11 @@ impl Entry {
             }
         }
         let document = match data {
-            None => None,
-            Some(data) if data.starts_with(b"{") => Some(Document::json(data)?),
-            Some(data) => Some(Document::msgpack(&from_base64(data)?)?),
+            None => Document::default(),
+            Some(data) if data.starts_with(b"{") => Document::json(data)?,
+            Some(data) => Document::msgpack(&from_base64(data)?)?,
         };
-        Ok(Message { uid, namespace, body: Body::read_data(kind, document.as_ref())? })
+        Ok(Message { uid, namespace, body: Body::read_data(kind, &document)? })
     }
 }
 
@@ -175,7 +175,7 @@ impl Session {
     /// If it is no such session.
     pub fn decode(value: &[u8]) -> Result<Session, WireError> {
         let document = Document::msgpack(&from_base64(value)?)?;
-        let raw: RawSession<'_> = serde_json::from_str(&document.json)?;
+        let raw: RawSession<'_> = object(&document.json)?;
         let data = document.value(Some(raw.data))?;
         Ok(Session {
             sid: raw.sid.0,
@@ -261,6 +261,38 @@ mod tests {
             assert_eq!(next(no_offset), None, "{no_offset}");
         }
         assert!(Offset::parse("9-1") < Offset::parse("10-0"));
+    }
+
+    #[test]
+    fn entries_that_node_reads_again_and_again_are_errors() {
+        let decode = |kind: &'static str, data: Option<&'static str>| {
+            let fields = [(&b"type"[..], kind.into()), (b"nsp", "/".into())];
+            let mut fields: Vec<(&[u8], Bytes)> = fields.into_iter().collect();
+            fields.extend(data.map(|data| (&b"data"[..], data.into())));
+            Entry::decode(fields.iter().map(|(name, value)| (*name, value)))
+        };
+        assert_eq!(decode("2", None).unwrap().body, Body::Heartbeat);
+        assert_eq!(decode("13x", Some("{}")).unwrap().body, Body::AdapterClose);
+        for (kind, data) in [
+            ("3", None),
+            ("3", Some("")),
+            ("3", Some("{}")),
+            ("3", Some(r#"{"packet":{"type":2,"data":["e"]}}"#)),
+            ("3", Some(r#"{"opts":{}}"#)),
+            ("3", Some(r#"[{"type":2,"data":["e"]},"r",{}]"#)),
+            ("3", Some(r#"{"packet":[2,["e"]],"opts":{}}"#)),
+            ("3", Some(r#" {"packet":{"type":2,"data":["e"]},"opts":{}}"#)),
+            ("4", Some(r#"{"opts":{}}"#)),
+            ("7", Some(r#"{"requestId":"r"}"#)),
+            ("8", Some(r#"{"requestId":"r","sockets":{}}"#)),
+            ("9", Some(r#"{"packet":"e"}"#)),
+            ("11", Some(r#"{"requestId":"r"}"#)),
+            ("12", Some(r#"{"packet":1}"#)),
+            ("x", Some("{}")),
+            ("", Some("{}")),
+        ] {
+            assert!(decode(kind, data).is_err(), "{kind} {data:?}");
+        }
     }
 
     #[test]

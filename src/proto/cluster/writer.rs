@@ -128,9 +128,10 @@ impl Writer {
 
     /// The first argument of a payload, if there is one.
     pub(super) fn first_argument(&mut self, payload: &Payload) {
-        let arguments = serde_json::from_str::<Vec<&RawValue>>(payload.json());
-        match arguments.ok().as_deref() {
-            Some([first, ..]) => self.json(first.get(), payload.attachments()),
+        let elements = payload.json().trim_start().strip_prefix('[').unwrap_or_default();
+        let mut elements = serde_json::Deserializer::from_str(elements).into_iter::<&RawValue>();
+        match elements.next() {
+            Some(Ok(first)) => self.json(first.get(), payload.attachments()),
             _ => self.nil(),
         }
     }
