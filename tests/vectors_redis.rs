@@ -155,6 +155,9 @@ fn reason(row: &Value) -> Option<&'static str> {
     if has(&["ts32(", "ts64(", "ts96("]) {
         return Some("a date is text here");
     }
+    if has(&["badutf8("]) {
+        return Some("what is no UTF-8 is replaced");
+    }
     if has(&["NaN", "Infinity"]) {
         return Some("JSON text has no such numbers: they are null");
     }

@@ -1,188 +1,15 @@
-//! The classic adapter: channels, broadcasts, requests and responses.
-//!
-//! | what | channel (`P` the prefix, `N` the namespace) |
-//! |---|---|
-//! | broadcast; to one room alone | `P#N#`, `P#N#<room>#`, heard by `PSUBSCRIBE P#N#*` |
-//! | request | `P-request#N#` |
-//! | response; to one server alone | `P-response#N#`, `P-response#N#<uid>#` |
+//! `Request`: what the servers ask of each other.
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::document::{Document, Object, is_truthy, object, present, text};
-use super::opts::{Keys, OneOrSeveral, RawOpts, RoomName, names};
-use super::writer::Writer;
-use super::{EventPacket, Form, Opts, RequestId, Sockets, WireError};
+use crate::proto::cluster::document::{Document, Object, is_truthy, object, present, text};
+use crate::proto::cluster::opts::{Keys, OneOrSeveral, RawOpts, RoomName};
+use crate::proto::cluster::writer::Writer;
+use crate::proto::cluster::{EventPacket, Form, Opts, RequestId, WireError};
 use crate::proto::socketio::{Payload, Value};
-
-/// The channels of one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Channels {
-    prefix: String,
-    namespace: String,
-    broadcast: String,
-    request: String,
-    response: String,
-}
-
-/// What a channel is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Channel<'a> {
-    /// Broadcasts that concern everybody. Also those to the room with the empty name.
-    Broadcast,
-    /// Requests.
-    Request,
-    /// Responses; to this server alone, or to all of which one waits for it.
-    Response,
-    /// Broadcasts to this room: not to be read where nobody is in it. [`Opts`] say who hears, the channel is a hint.
-    Room(&'a str),
-}
-
-impl Channels {
-    /// `prefix`: Node's option `key`, `socket.io` by default.
-    pub fn new(prefix: &str, namespace: &str) -> Channels {
-        Channels {
-            broadcast: format!("{prefix}#{namespace}#"),
-            request: format!("{prefix}-request#{namespace}#"),
-            response: format!("{prefix}-response#{namespace}#"),
-            prefix: prefix.to_owned(),
-            namespace: namespace.to_owned(),
-        }
-    }
-
-    /// Where a broadcast goes.
-    pub fn broadcast(&self, opts: &Opts) -> String {
-        match opts.only_room() {
-            Some(room) => format!("{}{room}#", self.broadcast),
-            None => self.broadcast.clone(),
-        }
-    }
-
-    /// What to subscribe to by pattern: all broadcasts. Unlike Node's, it matches nothing else.
-    pub fn broadcast_pattern(&self) -> String {
-        let mut pattern = String::with_capacity(self.broadcast.len() + 1);
-        for c in self.broadcast.chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        pattern.push('*');
-        pattern
-    }
-
-    /// Where requests go. How many subscribe to it is how many servers there are: to be subscribed to once.
-    pub fn request(&self) -> &str {
-        &self.request
-    }
-
-    /// Where responses go.
-    pub fn response(&self) -> &str {
-        &self.response
-    }
-
-    /// Where responses to this server alone go. To be subscribed to always: others decide which they use.
-    pub fn private_response(&self, uid: &str) -> String {
-        format!("{}{uid}#", self.response)
-    }
-
-    /// What a channel is for; `None` if it is none of this namespace.
-    pub fn read<'a>(&self, channel: &'a [u8]) -> Option<Channel<'a>> {
-        if let Some(rest) = channel.strip_prefix(self.broadcast.as_bytes()) {
-            let room = match rest {
-                [] => return Some(Channel::Broadcast),
-                [room @ .., _] => std::str::from_utf8(room).ok()?,
-            };
-            return Some(if room.is_empty() { Channel::Broadcast } else { Channel::Room(room) });
-        }
-        if channel == self.request.as_bytes() {
-            return Some(Channel::Request);
-        }
-        channel.starts_with(self.response.as_bytes()).then_some(Channel::Response)
-    }
-
-    /// The namespace.
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// The prefix.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-}
-
-/// A broadcast without acknowledgements: `[uid, packet, opts]` in MessagePack.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Broadcast {
-    /// Who sent it; `None` if that is no text. To be dropped if it is one's own.
-    pub uid: Option<ByteString>,
-    /// The event. To be dropped if it is of another namespace; none said is `/`.
-    pub packet: EventPacket,
-    /// To whom it goes.
-    pub opts: Opts,
-}
-
-impl Broadcast {
-    /// Writes it.
-    pub fn encode(&self) -> Bytes {
-        let mut writer = Writer::new(Form::Notepack, self.packet.len());
-        writer.array(3);
-        match &self.uid {
-            Some(uid) => writer.text(uid),
-            None => writer.nil(),
-        }
-        self.packet.write(&mut writer);
-        self.opts.write(&mut writer, Keys::of(self.uid.as_deref()));
-        writer.end_array();
-        writer.finish()
-    }
-
-    /// Reads it; in JSON too, as servers with the option `parser` may send it.
-    ///
-    /// # Errors
-    /// If it is not what Node's servers would make sense of.
-    pub fn decode(message: &Bytes) -> Result<Broadcast, WireError> {
-        let document = Document::read(message)?;
-        let BroadcastParts(uid, packet, opts) = serde_json::from_str(&document.json)?;
-        Ok(Broadcast {
-            uid: text(uid),
-            packet: EventPacket::read(&document, Some(packet))?,
-            opts: Opts::read(Some(opts))?,
-        })
-    }
-}
-
-/// What a broadcast consists of; Node does not look at what follows.
-struct BroadcastParts<'a>(Value, &'a RawValue, Object<RawOpts>);
-
-impl<'de> Deserialize<'de> for BroadcastParts<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BroadcastParts<'de>, D::Error> {
-        deserializer.deserialize_seq(PartsVisitor)
-    }
-}
-
-struct PartsVisitor;
-
-impl<'de> Visitor<'de> for PartsVisitor {
-    type Value = BroadcastParts<'de>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[uid, packet, opts]")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<BroadcastParts<'de>, A::Error> {
-        let too_short = |len| A::Error::invalid_length(len, &self);
-        let uid = access.next_element()?.ok_or_else(|| too_short(0))?;
-        let packet = access.next_element()?.ok_or_else(|| too_short(1))?;
-        let opts = access.next_element()?.ok_or_else(|| too_short(2))?;
-        while access.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(BroadcastParts(uid, packet, opts))
-    }
-}
 
 /// A request to the other servers.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,7 +45,7 @@ pub enum RequestBody {
         close: bool,
     },
     /// 4, as servers of version 7 ask it: to disconnect a socket. Only the server that has it answers
-    /// [`ResponseBody::Done`].
+    /// [`ResponseBody::Done`](super::ResponseBody::Done).
     DisconnectOne {
         /// To be echoed.
         request_id: RequestId,
@@ -470,153 +297,10 @@ struct RawRequest<'a> {
     packet: Option<&'a RawValue>,
 }
 
-/// An answer to a request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Response {
-    /// That of the request.
-    pub request_id: RequestId,
-    /// The answer.
-    pub body: ResponseBody,
-}
-
-/// An answer to a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ResponseBody {
-    /// To 7: what one client acknowledged with. Its first argument; none is `undefined`.
-    Ack(Payload),
-    /// To 7, before all [`ResponseBody::Ack`], once: how many clients were asked.
-    ClientCount(u64),
-    /// To the requests of servers of version 7 for one socket.
-    Done,
-    /// To 1: rooms, those with the ids of sockets among them.
-    Rooms(Vec<ByteString>),
-    /// To 6: what a listener answered. Its first argument; none is `undefined`. Always to all servers.
-    ServerSideEmit(Payload),
-    /// To 0 with ids, to 5 with all that is known.
-    Sockets(Sockets),
-}
-
-impl Response {
-    /// Writes it.
-    pub fn encode(&self) -> Bytes {
-        let (form, len) = match &self.body {
-            ResponseBody::Ack(answer) => (Form::Notepack, answer.json().len()),
-            ResponseBody::ServerSideEmit(answer) => (Form::Json, answer.json().len()),
-            ResponseBody::Sockets(sockets) => (Form::Json, sockets.len()),
-            _ => (Form::Json, 0),
-        };
-        let mut writer = Writer::new(form, len);
-        let (number, key) = match &self.body {
-            ResponseBody::Ack(answer) => (Some(9), (answer.arg_count() > 0).then_some("packet")),
-            ResponseBody::ClientCount(_) => (Some(8), Some("clientCount")),
-            ResponseBody::Done => (None, None),
-            ResponseBody::Rooms(_) => (None, Some("rooms")),
-            ResponseBody::ServerSideEmit(answer) => (Some(6), (answer.arg_count() > 0).then_some("data")),
-            ResponseBody::Sockets(_) => (None, Some("sockets")),
-        };
-        writer.object(1 + usize::from(number.is_some()) + usize::from(key.is_some()));
-        if let Some(number) = number {
-            writer.key("type");
-            writer.number(number);
-        }
-        writer.key("requestId");
-        writer.json(self.request_id.json(), &[]);
-        if let Some(key) = key {
-            writer.key(key);
-            match &self.body {
-                ResponseBody::Ack(answer) | ResponseBody::ServerSideEmit(answer) => {
-                    writer.first_argument(answer);
-                }
-                ResponseBody::ClientCount(count) => writer.number(*count),
-                ResponseBody::Done => {}
-                ResponseBody::Rooms(rooms) => writer.texts(rooms),
-                ResponseBody::Sockets(sockets) => sockets.write(&mut writer),
-            }
-        }
-        writer.end_object();
-        writer.finish()
-    }
-
-    /// Reads it, in JSON or MessagePack.
-    ///
-    /// # Errors
-    /// If it is not what Node's servers would make sense of.
-    pub fn decode(message: &Bytes) -> Result<Response, WireError> {
-        let document = Document::read(message)?;
-        let raw: RawResponse<'_> = object(&document.json)?;
-        let request_id = raw.request_id.map(RequestId::read).ok_or(WireError::missing("requestId"))?;
-        let body = match raw.kind.as_u64() {
-            Some(6) => ResponseBody::ServerSideEmit(document.value(raw.data)?),
-            Some(8) => {
-                let count = raw.client_count.as_u64();
-                ResponseBody::ClientCount(count.ok_or(WireError::missing("clientCount"))?)
-            }
-            Some(9) => ResponseBody::Ack(document.value(raw.packet)?),
-            _ => match (raw.sockets, raw.rooms) {
-                (Some(sockets), _) => ResponseBody::Sockets(Sockets::read(&document, sockets)?),
-                (None, Some(rooms)) => ResponseBody::Rooms(names(rooms)),
-                (None, None) => ResponseBody::Done,
-            },
-        };
-        Ok(Response { request_id, body })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawResponse<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    request_id: Option<&'a RawValue>,
-    #[serde(rename = "type", default)]
-    kind: Value,
-    #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<&'a RawValue>,
-    #[serde(default)]
-    client_count: Value,
-    #[serde(borrow, default, deserialize_with = "present")]
-    packet: Option<&'a RawValue>,
-    #[serde(borrow)]
-    sockets: Option<&'a RawValue>,
-    rooms: Option<Vec<RoomName>>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn channels_are_built_and_read() {
-        let channels = Channels::new("socket.io", "/a*b[");
-        let to = |rooms: &[&str]| {
-            let rooms = rooms.iter().map(|&room| room.into()).collect();
-            channels.broadcast(&Opts { rooms, ..Opts::default() })
-        };
-        assert_eq!(to(&[]), "socket.io#/a*b[#");
-        assert_eq!(to(&["r"]), "socket.io#/a*b[#r#");
-        assert_eq!(to(&["r", "r"]), "socket.io#/a*b[#r#");
-        assert_eq!(to(&["r", "s"]), "socket.io#/a*b[#");
-        assert_eq!(to(&[""]), "socket.io#/a*b[##");
-        assert_eq!(channels.broadcast_pattern(), r"socket.io#/a\*b\[#*");
-        assert_eq!(channels.request(), "socket.io-request#/a*b[#");
-        assert_eq!(channels.private_response("u"), "socket.io-response#/a*b[#u#");
-
-        let channels = Channels::new("socket.io", "/");
-        for (channel, read) in [
-            ("socket.io#/#", Some(Channel::Broadcast)),
-            ("socket.io#/##", Some(Channel::Broadcast)),
-            ("socket.io#/#a#b#", Some(Channel::Room("a#b"))),
-            ("socket.io#/#room1", Some(Channel::Room("room"))),
-            ("socket.io-request#/#", Some(Channel::Request)),
-            ("socket.io-response#/#", Some(Channel::Response)),
-            ("socket.io-response#/#uid#", Some(Channel::Response)),
-            ("socket.io-request#/#uid#", None),
-            ("socket.io#/a#", None),
-            ("other#/#", None),
-        ] {
-            assert_eq!(channels.read(channel.as_bytes()), read, "{channel}");
-        }
-        assert_eq!(channels.read(b"socket.io#/#\xff#"), None);
-    }
+    use crate::proto::cluster::classic::{Response, ResponseBody};
 
     fn decoded(json: &str) -> Result<RequestBody, WireError> {
         Request::decode(&Bytes::copy_from_slice(json.as_bytes())).map(|request| request.body)
@@ -678,19 +362,5 @@ mod tests {
             panic!("one room alone");
         };
         assert_eq!(rooms, ["j"]);
-    }
-
-    #[test]
-    fn a_broadcast_shares_the_bytes_of_the_message() {
-        let data = Payload::event("e", &(1, Bytes::from_static(b"abc"))).unwrap();
-        let broadcast = Broadcast {
-            uid: Some("WT-Fwa".into()),
-            packet: EventPacket::new(Some("/".into()), data.clone()),
-            opts: Opts::default(),
-        };
-        let message = broadcast.encode();
-        let read = Broadcast::decode(&message).unwrap();
-        assert_eq!(read, broadcast);
-        assert!(message.as_ptr_range().contains(&read.packet.data.attachments()[0].as_ptr()));
     }
 }
