@@ -16,6 +16,12 @@ fn run(target: &str, body: impl Fn(&[u8])) {
 }
 
 #[test]
+#[cfg(feature = "redis")]
+fn cluster_message() {
+    run("cluster_message", fuzzing::cluster_message);
+}
+
+#[test]
 fn engineio_packet() {
     run("engineio_packet", fuzzing::engineio_packet);
 }

@@ -1,5 +1,7 @@
 //! Layer 1, bytes in, values out: pure protocol code without clock, lock, task or socket; time is an argument.
 
+#[cfg(feature = "redis")]
+pub mod cluster;
 pub mod encoded;
 pub mod engineio;
 pub mod frame;

@@ -9,7 +9,7 @@ use serde_json::ser::Formatter;
 
 /// Before the index of the attachment in a placeholder as we write it; in JSON text it never occurs by chance, because
 /// within a string the quotes would be escaped.
-pub(super) const PLACEHOLDER_START: &str = r#"{"_placeholder":true,"num":"#;
+pub(in crate::proto) const PLACEHOLDER_START: &str = r#"{"_placeholder":true,"num":"#;
 
 /// The attachments of a packet in the making, one after the other.
 #[derive(Debug, Default)]

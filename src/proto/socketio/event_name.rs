@@ -43,7 +43,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
 }
 
 /// The text of a JSON string; unpaired surrogates are U+FFFD.
-pub(super) fn string_text(json: &str) -> Cow<'_, str> {
+pub(in crate::proto) fn string_text(json: &str) -> Cow<'_, str> {
     let inner = &json[1..json.len() - 1];
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Cow::Borrowed(inner);

@@ -45,13 +45,19 @@ mod read;
 mod tree;
 mod value;
 
+#[cfg(feature = "redis")]
+pub(in crate::proto) use self::attachment::PLACEHOLDER_START;
 pub use self::decode::{DecodeError, Decoder, DecoderLimits};
 pub use self::encode::EncodedPacket;
 pub use self::error::{ArgsError, EncodeError, JsonError};
+#[cfg(feature = "redis")]
+pub(in crate::proto) use self::event_name::string_text;
 pub use self::event_name::{EventName, RESERVED_EVENTS};
 pub use self::javascript::normalize;
 pub use self::map::Map;
 pub use self::msgpack::MsgpackParser;
+#[cfg(feature = "redis")]
+pub(in crate::proto) use self::msgpack::{MsgpackError, json_of};
 pub use self::number::Number;
 pub use self::packet::{Packet, PacketKind};
 pub(crate) use self::parser::{AnyDecoder, Codec};

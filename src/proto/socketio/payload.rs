@@ -118,7 +118,7 @@ impl Payload {
 
     /// Takes the data of an event from a form of packets that knows no reserved names, and lets a name be anything; where
     /// it is neither string nor number, the event has none.
-    pub(super) fn event_of_any_name(json: ByteString) -> Option<Payload> {
+    pub(in crate::proto) fn event_of_any_name(json: ByteString) -> Option<Payload> {
         let named = matches!(json.as_bytes().get(1), Some(b'"' | b'-' | b'0'..=b'9'));
         Payload::received(json, if named { Expected::AnyEvent } else { Expected::List })
     }
@@ -131,7 +131,7 @@ impl Payload {
     }
 
     /// Adds the attachments to a text whose placeholders refer to them for certain.
-    pub(super) fn attach(mut self, attachments: Vec<Bytes>) -> Payload {
+    pub(in crate::proto) fn attach(mut self, attachments: Vec<Bytes>) -> Payload {
         self.attachments = attachments;
         self
     }

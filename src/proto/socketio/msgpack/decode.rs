@@ -16,7 +16,7 @@ use crate::proto::socketio::{Number, Packet, PacketKind, Payload};
 /// The packet that is the whole of this message; its text, and its binary values with what it takes to keep them, are at
 /// most `max_bytes`.
 pub(super) fn packet(message: &Bytes, max_bytes: usize) -> Result<Packet, MsgpackError> {
-    let mut reader = Reader { message, rest: message };
+    let mut reader = Reader { message, rest: message, timestamps: false };
     let Head::Map(len) = reader.head()? else { return Err(MsgpackError::InvalidPacketType) };
     let mut fields = Fields::default();
     for _ in 0..len {
@@ -33,6 +33,24 @@ pub(super) fn packet(message: &Bytes, max_bytes: usize) -> Result<Packet, Msgpac
         return Err(MsgpackError::TrailingBytes(reader.rest.len()));
     }
     fields.packet()
+}
+
+/// The value that is the whole of this message: its JSON text, and the binary values that placeholders in it stand for,
+/// which are at most `max_bytes`. MessagePack's own timestamps are dates here, which the parser's clients do not know.
+#[cfg(feature = "redis")]
+pub(in crate::proto) fn json_of(
+    message: &Bytes,
+    max_bytes: usize,
+) -> Result<(ByteString, Vec<Bytes>), MsgpackError> {
+    let mut reader = Reader { message, rest: message, timestamps: true };
+    let data = reader.data(max_bytes)?;
+    if !reader.rest.is_empty() {
+        return Err(MsgpackError::TrailingBytes(reader.rest.len()));
+    }
+    if data.has_placeholder && !data.attachments.is_empty() {
+        return Err(MsgpackError::IllegalPlaceholder);
+    }
+    Ok((data.json.into(), data.attachments))
 }
 
 /// What a packet was found to have.
@@ -158,6 +176,8 @@ impl Head<'_> {
 struct Reader<'a> {
     message: &'a Bytes,
     rest: &'a [u8],
+    /// Whether extension -1 is a date.
+    timestamps: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -198,10 +218,10 @@ impl<'a> Reader<'a> {
                 (kind, data) => Head::Extension(kind, data),
             },
             Marker::FixExt2 => self.extension(2).map(|(kind, data)| Head::Extension(kind, data))?,
-            Marker::FixExt4 => self.extension(4).map(|(kind, data)| Head::Extension(kind, data))?,
+            Marker::FixExt4 => self.extension(4).map(|(kind, data)| self.extended(kind, data))?,
             Marker::FixExt8 => match self.extension(8)? {
                 (0, data) => Head::Date(data.try_into().map_or(i64::MAX, i64::from_be_bytes)),
-                (kind, data) => Head::Extension(kind, data),
+                (kind, data) => self.extended(kind, data),
             },
             Marker::FixExt16 => self.extension(16).map(|(kind, data)| Head::Extension(kind, data))?,
             Marker::Ext8 | Marker::Ext16 | Marker::Ext32 => {
@@ -212,7 +232,7 @@ impl<'a> Reader<'a> {
                 };
                 match self.extension(len)? {
                     (0, data) => Head::Binary(data), // an ArrayBuffer
-                    (kind, data) => Head::Extension(kind, data),
+                    (kind, data) => self.extended(kind, data),
                 }
             }
             Marker::Reserved => return Err(MsgpackError::Malformed),
@@ -222,6 +242,13 @@ impl<'a> Reader<'a> {
     fn extension(&mut self, len: u32) -> Result<(i8, &'a [u8]), MsgpackError> {
         let kind = i8::from_be_bytes(self.array()?);
         Ok((kind, self.take(len)?))
+    }
+
+    fn extended(&self, kind: i8, data: &'a [u8]) -> Head<'a> {
+        match timestamp(data).filter(|_| self.timestamps && kind == -1) {
+            Some(milliseconds) => Head::Date(milliseconds),
+            None => Head::Extension(kind, data),
+        }
     }
 
     fn u8(&mut self) -> Result<u8, MsgpackError> {
@@ -296,6 +323,23 @@ impl<'a> Reader<'a> {
         let json = String::from_utf8(json).expect("only texts are written");
         Ok(Data { kind, json, attachments, has_placeholder })
     }
+}
+
+/// The milliseconds since 1970 of a timestamp in one of its three widths.
+fn timestamp(data: &[u8]) -> Option<i64> {
+    let (seconds, nanoseconds) = match data.len() {
+        4 => (i64::from(u32::from_be_bytes(data.try_into().ok()?)), 0),
+        8 => {
+            let both = u64::from_be_bytes(data.try_into().ok()?);
+            ((both & ((1 << 34) - 1)) as i64, (both >> 34) as u32)
+        }
+        12 => {
+            let (nanoseconds, seconds) = data.split_first_chunk()?;
+            (i64::from_be_bytes(seconds.try_into().ok()?), u32::from_be_bytes(*nanoseconds))
+        }
+        _ => return None,
+    };
+    Some(seconds.saturating_mul(1000).saturating_add((nanoseconds / 1_000_000).into()))
 }
 
 /// Makes JSON text and attachments of what it reads.
@@ -385,7 +429,7 @@ impl Writer<'_, '_> {
 
 /// Says why a message is no packet. The messages are those of Node's parser where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MsgpackError {
+pub(in crate::proto) enum MsgpackError {
     /// The acknowledgement id of an event is no whole number below 2⁶⁴.
     IdOutOfRange,
     /// An object looks like what stands for a binary value, and there are some.

@@ -17,6 +17,8 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "redis")]
+pub(in crate::proto) use self::decode::{MsgpackError, json_of};
 use super::parser::{PacketDecoder, Parser, ParserError};
 use super::{DecoderLimits, Packet};
 use crate::proto::engineio::Message;
