@@ -5,7 +5,7 @@ export CARGO_TERM_COLOR ?= auto
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 EXAMPLES := $(abspath $(TARGET_DIR))/quick/examples
 
-.PHONY: help run test check rust-test fuzz-corpus peers matrix browser bench fuzz docs tools protocol-tools dashboard clean
+.PHONY: help run test check rust-test fuzz-corpus peers matrix browser bench fuzz docs tools redis protocol-tools dashboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ check: ## formatting, lints, documentation
 	cargo clippy --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --all-features --quiet
 
-rust-test: ## unit, property, vector and integration tests in Rust (the fuzz bodies over their corpus too)
+rust-test: redis ## unit, property, vector and integration tests in Rust (the fuzz bodies over their corpus too)
 	cargo test --all-features
 
 peers: protocol-tools matrix ## official clients and raw conversations, against ferrio and against Node's own server
@@ -57,7 +57,10 @@ dashboard: ## build the web page
 	cd dashboard && npm ci --no-audit --no-fund --silent && npm run --silent build
 
 tools: ## say (or, as root on Debian, install) what is missing
-	@scripts/tools.sh cargo node chromium
+	@scripts/tools.sh cargo node chromium redis
+
+redis:
+	@scripts/tools.sh redis
 
 protocol-tools:
 	@scripts/tools.sh cargo node

@@ -29,17 +29,17 @@ links() { # whether cc links a program, for which cargo needs it: libc's own fil
     return "$linked"
 }
 
-# Only the program: Debian's package would also start a web server on port 80, now and at each start of the machine.
-nginx_program() {
-    [ -x /usr/sbin/nginx ] && return 0
+# Only the program: Debian's package would also start a server, now and at each start of the machine.
+without_service() { # service, package, command
+    PATH=$PATH:/usr/sbin command -v "$3" >/dev/null 2>&1 && return 0
     if [ "$(id -u)" -eq 0 ] && [ -d /run/systemd/system ]; then
-        systemctl mask --quiet nginx.service
-        echo "nginx's own service is masked; to have it run: systemctl unmask nginx"
+        systemctl mask --quiet "$1.service"
+        echo "$1's own service is masked; to have it run: systemctl unmask $1"
     fi
     (
         PATH=$PATH:/usr/sbin
         export RUNLEVEL=1 # where there is no systemd, Debian's scripts start nothing in run level 1
-        debian nginx-light nginx
+        debian "$2" "$3"
     )
 }
 
@@ -64,8 +64,9 @@ for tool in "$@"; do
         [ "$major" -ge 20 ] || fail "Node.js 20 or newer (this is $(node --version))"
         ;;
     chromium) debian chromium chromium ;;
-    nginx) nginx_program ;;
+    nginx) without_service nginx nginx-light nginx ;;
     python) python_with_venv ;;
+    redis) without_service redis-server redis-server redis-server ;;
     *) fail "a rule for the tool $tool in scripts/tools.sh" ;;
     esac
 done

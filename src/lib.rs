@@ -89,10 +89,13 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `tls` | HTTPS without a proxy: `Server::listen_tls`, with `Tls` |
+//! | `redis` | the connections to Redis that make several nodes one: `RedisConfig` |
 //! | `job-monitor` | the binary `job-monitor`; nothing in the library |
 
 #![warn(unreachable_pub)]
 
+#[cfg(feature = "redis")]
+mod cluster;
 pub mod engine;
 mod listen;
 pub mod proto;
@@ -104,6 +107,8 @@ mod tls;
 mod unread_bodies;
 mod write_timeout;
 
+#[cfg(feature = "redis")]
+pub use cluster::*;
 pub use listen::Listening;
 pub use server::*;
 #[cfg(feature = "tls")]

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer, and what it must not name.
-const ABOVE: [(&str, &[&str]); 3] = [
+const ABOVE: [(&str, &[&str]); 4] = [
     ("src/proto", &["engine", "server", "cluster", "service", "listen"]),
     ("src/engine", &["server", "cluster", "service", "listen"]),
     ("src/server", &["cluster", "service", "listen"]),
+    ("src/cluster", &["service", "listen"]),
 ];
 
 /// Clocks, locks, tasks and randomness, none of which belong into `proto/`.

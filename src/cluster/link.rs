@@ -1,0 +1,848 @@
+//! RedisLink: the connections of one server to Redis, shared by the adapters of all its namespaces.
+//!
+//! One connection publishes and asks, one subscribes, and each stream that is read has one of its own; in a Redis Cluster
+//! there is one of the first kind for each master, and a subscribing one for each that owns sharded channels.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use redis::{Cmd, ErrorKind, Value, cmd, from_redis_value};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::backoff::Backoff;
+use super::config::{Endpoint, RedisConfig, Servers};
+use super::connect::{self, ConnectError, Target, Task};
+use super::lane;
+use super::listener::Subscriptions;
+use super::router::{Entry, Kind, Route, Router};
+use super::stream_reader::{Readers, StreamEntry, StreamReader, entries};
+use super::topology::{Topology, slot};
+use crate::sync::Mutex;
+
+/// The connections to Redis. Cheap to clone; the last clone that is dropped ends them, [`RedisLink::close`] in good order.
+///
+/// Handlers must not hold a clone (a `Weak` of who has one does): the link keeps them as long as they are subscribed.
+#[derive(Clone)]
+pub(crate) struct RedisLink {
+    owner: Arc<Owner>,
+}
+
+/// Who ends the tasks, which hold only what is `Shared`.
+struct Owner {
+    shared: Arc<Shared>,
+    /// Asks a cluster for its slots.
+    _topology: Option<Task>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+/// A channel, and the way in which it is subscribed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Channel {
+    /// All channels that match (`PSUBSCRIBE`).
+    Pattern(Bytes),
+    /// One channel (`SUBSCRIBE`).
+    Plain(Bytes),
+    /// One sharded channel (`SSUBSCRIBE`, Redis 7).
+    Sharded(Bytes),
+}
+
+impl Channel {
+    pub(crate) fn name(&self) -> &Bytes {
+        match self {
+            Channel::Pattern(name) | Channel::Plain(name) | Channel::Sharded(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.name()))
+    }
+}
+
+/// A message that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Incoming {
+    /// Where it was published, also if a pattern brought it.
+    pub(crate) channel: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+/// What is called with each message, on the task that reads the connection, in order of arrival: it must not block.
+pub(crate) type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
+
+impl RedisLink {
+    /// Begins to connect, and returns at once. `prefix` begins the names of the channels on which the link tests itself,
+    /// `<prefix>-ferrio-ping#…`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(crate) fn open(config: RedisConfig, prefix: &str) -> RedisLink {
+        let router = Router::new(&config);
+        let is_cluster = config.is_cluster();
+        let shared = Arc::new(Shared {
+            router: Mutex::new(router),
+            subscriptions: Mutex::default(),
+            readers: Mutex::default(),
+            counters: Counters::default(),
+            progress: watch::Sender::new(()),
+            refresh: Notify::new(),
+            last_error: Mutex::default(),
+            logged_failure: AtomicBool::new(false),
+            logged_ignored: AtomicBool::new(false),
+            runtime: Handle::current(),
+            prefix: prefix.to_owned(),
+            config,
+        });
+        let topology = if is_cluster {
+            Some(Task::spawn(keep_topology(Arc::clone(&shared))))
+        } else {
+            shared.router.lock().add_lane(Target::Configured, shared.lane());
+            None
+        };
+        RedisLink { owner: Arc::new(Owner { shared, _topology: topology }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
+    pub(crate) fn config(&self) -> &RedisConfig {
+        &self.shared().config
+    }
+
+    /// Waits until messages can be sent and everything that is subscribed by now is confirmed.
+    ///
+    /// # Errors
+    /// [`LinkError::NotReady`] with the reason: at once if Redis refuses us, else when the timeouts for connecting and
+    /// answering have passed together. The link goes on trying; one may wait again.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn ready(&self) -> Result<(), LinkError> {
+        let shared = self.shared();
+        let mut progress = shared.progress.subscribe();
+        let ready = async {
+            loop {
+                if shared.is_ready()? {
+                    return Ok(());
+                }
+                // The sender lives as long as `self`.
+                let _ = progress.changed().await;
+            }
+        };
+        let patience = shared.config.connect_timeout + shared.config.response_timeout;
+        timeout(patience, ready).await.unwrap_or_else(|_| {
+            let reason = shared.last_error.lock().as_ref().map(|last| Arc::clone(&last.reason));
+            Err(LinkError::NotReady {
+                reason: reason.unwrap_or_else(|| "Redis does not answer".into()).to_string(),
+            })
+        })
+    }
+
+    /// Publishes to all who have subscribed, on whatever node.
+    ///
+    /// # Errors
+    /// If it cannot be accepted: it is too large, too much waits already, or the link is closed. All of it is counted.
+    pub(crate) fn publish(&self, channel: &[u8], payload: &[u8]) -> Result<(), LinkError> {
+        self.shared().message("PUBLISH", channel, payload, Route::Any, None)
+    }
+
+    /// Publishes to a sharded channel (Redis 7).
+    ///
+    /// # Errors
+    /// As [`RedisLink::publish`].
+    pub(crate) fn publish_sharded(&self, channel: &[u8], payload: &[u8]) -> Result<(), LinkError> {
+        self.shared().message("SPUBLISH", channel, payload, Route::Slot(slot(channel)), None)
+    }
+
+    /// Publishes, and tells when Redis has taken it. It is queued when this is called, also if the future is dropped.
+    pub(crate) fn publish_confirmed(
+        &self,
+        channel: &[u8],
+        payload: &[u8],
+    ) -> impl Future<Output = Result<(), LinkError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let accepted = self.shared().message("PUBLISH", channel, payload, Route::Any, Some(reply));
+        let within = self.shared().config.response_timeout;
+        async move {
+            accepted?;
+            within_time(answer, Instant::now() + within).await.map(|_| ())
+        }
+    }
+
+    /// Appends an entry to a stream that keeps about the last `max_len`; gives its id. It is queued when this is called, also
+    /// if the future is dropped or its time is over: then it is not known whether Redis has it.
+    pub(crate) fn xadd(
+        &self,
+        stream: &str,
+        max_len: usize,
+        fields: &[(&str, &[u8])],
+        within: Duration,
+    ) -> impl Future<Output = Result<String, LinkError>> + Send + use<> {
+        let mut command = cmd("XADD");
+        command.arg(stream).arg("MAXLEN").arg("~").arg(max_len).arg("*");
+        let mut bytes = 0;
+        for (name, value) in fields {
+            command.arg(name).arg(value);
+            bytes += name.len() + value.len();
+        }
+        let (reply, answer) = oneshot::channel();
+        let route = Route::Slot(slot(stream.as_bytes()));
+        let accepted = self.shared().message_of(command, bytes, route, Some(reply));
+        let deadline = Instant::now() + within;
+        async move {
+            accepted?;
+            read::<String>(within_time(answer, deadline).await?)
+        }
+    }
+
+    /// Counts the subscriptions of a channel (`PUBSUB NUMSUB`), over all masters of a cluster.
+    pub(crate) fn subscribers(
+        &self,
+        channel: &[u8],
+    ) -> impl Future<Output = Result<u64, LinkError>> + Send + use<> {
+        self.count("NUMSUB", channel)
+    }
+
+    /// Counts the subscriptions of a sharded channel (`PUBSUB SHARDNUMSUB`), over all masters of a cluster.
+    pub(crate) fn sharded_subscribers(
+        &self,
+        channel: &[u8],
+    ) -> impl Future<Output = Result<u64, LinkError>> + Send + use<> {
+        self.count("SHARDNUMSUB", channel)
+    }
+
+    fn count(
+        &self,
+        command: &str,
+        channel: &[u8],
+    ) -> impl Future<Output = Result<u64, LinkError>> + Send + use<> {
+        let command = cmd("PUBSUB").arg(command).arg(channel).take();
+        let shared = self.shared();
+        let targets = shared.router.lock().targets();
+        let within = shared.config.response_timeout;
+        let asked: Vec<_> = targets
+            .into_iter()
+            .map(|target| shared.ask(vec![command.clone()], Route::Node(target), Kind::Question, within))
+            .collect();
+        async move {
+            if asked.is_empty() {
+                return Err(LinkError::NotReady { reason: "no node of the cluster is known yet".to_owned() });
+            }
+            let mut sum = 0;
+            for answer in futures_util::future::join_all(asked).await {
+                let (_channel, count): (Vec<u8>, u64) = read(answer?)?;
+                sum += count;
+            }
+            Ok(sum)
+        }
+    }
+
+    /// Stores a value that Redis forgets after a time (`SET … PX`). It is queued when this is called, also if the future is
+    /// dropped.
+    pub(crate) fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        expires_after: Duration,
+    ) -> impl Future<Output = Result<(), LinkError>> + Send + use<> {
+        let milliseconds = u64::try_from(expires_after.as_millis()).unwrap_or(u64::MAX).max(1);
+        let command = cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds).take();
+        let (reply, answer) = oneshot::channel();
+        let route = Route::Slot(slot(key.as_bytes()));
+        let accepted = self.shared().message_of(command, value.len(), route, Some(reply));
+        let deadline = Instant::now() + self.shared().config.response_timeout;
+        async move {
+            accepted?;
+            within_time(answer, deadline).await.map(|_| ())
+        }
+    }
+
+    /// Reads a value and deletes it, in one transaction (`MULTI`, `GET`, `DEL`, `EXEC`).
+    pub(crate) fn take(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Bytes>, LinkError>> + Send + use<> {
+        let commands =
+            vec![cmd("MULTI"), cmd("GET").arg(key).take(), cmd("DEL").arg(key).take(), cmd("EXEC")];
+        let route = Route::Slot(slot(key.as_bytes()));
+        let within = self.shared().config.response_timeout;
+        let answer = self.shared().ask(commands, route, Kind::Question, within);
+        async move {
+            let (value, _deleted): (Option<Vec<u8>>, i64) = read(answer.await?)?;
+            Ok(value.map(Bytes::from))
+        }
+    }
+
+    /// Reads the entries of a stream from one id to another, both included; `-` is the first, `+` the last.
+    pub(crate) fn xrange(
+        &self,
+        stream: &str,
+        from: &str,
+        to: &str,
+    ) -> impl Future<Output = Result<Vec<StreamEntry>, LinkError>> + Send + use<> {
+        let command = cmd("XRANGE").arg(stream).arg(from).arg(to).take();
+        let route = Route::Slot(slot(stream.as_bytes()));
+        let within = self.shared().config.response_timeout;
+        let answer = self.shared().ask(vec![command], route, Kind::Question, within);
+        async move { entries(answer.await?).ok_or(LinkError::UnexpectedAnswer) }
+    }
+
+    /// Reads a stream on a connection of its own, from what is appended after this on. It ends with the reader.
+    ///
+    /// `handler` is called with each entry in order, as those of subscriptions are. While Redis is away the position is
+    /// kept, and what was appended meanwhile comes after. [`RedisLink::ready`] waits until the position is known.
+    pub(crate) fn read_stream(
+        &self,
+        stream: &str,
+        handler: impl Fn(StreamEntry) + Send + Sync + 'static,
+    ) -> StreamReader {
+        StreamReader::start(Arc::clone(self.shared()), stream.to_owned(), Arc::new(handler))
+    }
+
+    /// Subscribes, until what is returned is dropped. Redis sees one subscription for each channel, whatever happens; a
+    /// second one for the same channel takes the place of the first.
+    pub(crate) fn subscribe(
+        &self,
+        channel: Channel,
+        handler: impl Fn(Incoming) + Send + Sync + 'static,
+    ) -> Subscription {
+        let shared = Arc::clone(self.shared());
+        let (id, dropped) = shared.subscriptions.lock().add(&shared, channel.clone(), Arc::new(handler));
+        drop(dropped);
+        Subscription { shared, channel, id }
+    }
+
+    /// Counts a message that makes no sense to an adapter: of another version, or garbage. The first is logged.
+    pub(crate) fn ignore(&self, channel: &[u8], reason: &dyn fmt::Display) {
+        let shared = self.shared();
+        shared.counters.ignored.add();
+        let channel = String::from_utf8_lossy(channel);
+        shared.log_once(&shared.logged_ignored, || {
+            warn!(%channel, %reason, "a message from Redis is ignored; more are counted");
+        });
+        debug!(%channel, %reason, "a message from Redis is ignored");
+    }
+
+    pub(crate) fn status(&self) -> LinkStatus {
+        let shared = self.shared();
+        let publisher = shared.router.lock().state();
+        let subscriber = shared.subscriptions.lock().state();
+        let readers = shared.readers.lock().state();
+        let last_error = shared.last_error.lock().as_ref().map(|last| last.reason.to_string());
+        LinkStatus { publisher, subscriber, readers, last_error }
+    }
+
+    pub(crate) fn stats(&self) -> LinkStats {
+        let shared = self.shared();
+        let counters = &shared.counters;
+        let (queued_messages, queued_bytes) = shared.router.lock().usage();
+        LinkStats {
+            published: counters.published.get(),
+            dropped: counters.dropped.get(),
+            failed: counters.failed.get(),
+            ignored: counters.ignored.get(),
+            lost: counters.lost.get(),
+            received: counters.received.get(),
+            reconnects: counters.reconnects.get(),
+            refused_too_large: counters.refused_too_large.get(),
+            watchdog_renewals: counters.watchdog_renewals.get(),
+            queued_bytes,
+            queued_messages,
+        }
+    }
+
+    /// Refuses what is published from now on, unsubscribes, sends what waits, and closes the connections: all within
+    /// `patience`; what is left then is dropped and counted.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the link stays half closed until its last clone is dropped.
+    pub(crate) async fn close(&self, patience: Duration) {
+        let shared = self.shared();
+        let mut progress = shared.progress.subscribe();
+        shared.router.lock().close();
+        let handlers = shared.subscriptions.lock().close();
+        drop(handlers);
+        let readers = shared.readers.lock().end();
+        drop(readers);
+        let flushed = async {
+            while shared.router.lock().usage().0 > 0 || shared.subscriptions.lock().has_listeners() {
+                let _ = progress.changed().await;
+            }
+        };
+        if timeout(patience, flushed).await.is_err() {
+            warn!("the link to Redis is closed with messages that were not sent");
+        }
+        shared.end();
+    }
+}
+
+impl fmt::Debug for RedisLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLink").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// A subscription. Dropped, it ends: its handler is not called for messages that Redis sends after that.
+#[must_use = "dropped, it unsubscribes"]
+pub(crate) struct Subscription {
+    shared: Arc<Shared>,
+    channel: Channel,
+    id: u64,
+}
+
+impl Subscription {
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Whether Redis has it now.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.shared.subscriptions.lock().is_confirmed(&self.channel, self.id)
+    }
+
+    /// Waits until Redis has it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn confirmed(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        while !self.is_confirmed() {
+            let _ = progress.changed().await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let removed = self.shared.subscriptions.lock().remove(&self.shared, &self.channel, self.id);
+        // It may hold what holds other subscriptions: not under the lock.
+        drop(removed);
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subscription").field(&self.channel).finish()
+    }
+}
+
+/// How the connections to Redis are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStatus {
+    /// The connection that publishes; in a cluster the worst of them.
+    pub publisher: ConnectionState,
+    /// The connection that subscribes; in a cluster the worst of them.
+    pub subscriber: ConnectionState,
+    /// The connections that read streams: the worst of them.
+    pub readers: ConnectionState,
+    /// Why a connection was lost or not made the last time, if there was such a time.
+    pub last_error: Option<String>,
+}
+
+/// How a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// It has been closed, for good.
+    Closed,
+    /// It works.
+    Connected,
+    /// It is not needed: nothing is subscribed, or read.
+    Idle,
+    /// It is being made, for the first time or again.
+    Reconnecting {
+        /// Since when there is none.
+        since: Instant,
+        /// How many attempts have failed since then.
+        attempts: u32,
+    },
+}
+
+impl ConnectionState {
+    /// To find the worst: the longest outage.
+    pub(super) fn badness(&self) -> (u8, Duration) {
+        match self {
+            ConnectionState::Idle => (0, Duration::ZERO),
+            ConnectionState::Connected => (1, Duration::ZERO),
+            ConnectionState::Reconnecting { since, .. } => (2, since.elapsed()),
+            ConnectionState::Closed => (3, Duration::ZERO),
+        }
+    }
+}
+
+/// What the connections to Redis have done since they were opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStats {
+    /// Messages that Redis has taken.
+    pub published: u64,
+    /// Messages and questions refused because too much waited, or because the link was closed; and those that waited when
+    /// it was closed.
+    pub dropped: u64,
+    /// Messages that Redis has refused (no right, no memory, read-only).
+    pub failed: u64,
+    /// Incoming messages that made no sense.
+    pub ignored: u64,
+    /// Messages that were under way when the connection was lost: Redis may have them or not, and they are not sent again.
+    pub lost: u64,
+    /// Incoming messages, those that made no sense included.
+    pub received: u64,
+    /// How often a connection was made again.
+    pub reconnects: u64,
+    /// Messages larger than `max_publish_bytes`.
+    pub refused_too_large: u64,
+    /// How often a subscribing connection was found deaf and made anew.
+    pub watchdog_renewals: u64,
+    /// Bytes that wait for Redis or for its answer, now.
+    pub queued_bytes: usize,
+    /// Commands that wait for Redis or for its answer, now.
+    pub queued_messages: usize,
+}
+
+/// Why Redis did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Too much waits for Redis already.
+    Backlogged {
+        /// Commands that wait.
+        messages: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// The link is closed.
+    Closed,
+    /// The connection was lost while the answer was awaited.
+    Lost,
+    /// There is no connection yet, or not all of them.
+    NotReady {
+        /// What is missing.
+        reason: String,
+    },
+    /// Redis answered with an error.
+    Redis {
+        /// What it said.
+        message: String,
+    },
+    /// No answer came in time.
+    TimedOut,
+    /// A message is larger than `max_publish_bytes`.
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The answer is none to this command.
+    UnexpectedAnswer,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkError::Backlogged { messages, bytes } => write!(
+                f,
+                "{messages} commands of {bytes} bytes wait for Redis already (RedisConfig::queue_messages, queue_bytes)"
+            ),
+            LinkError::Closed => f.write_str("the link to Redis is closed"),
+            LinkError::Lost => f.write_str("the connection to Redis was lost while the answer was awaited"),
+            LinkError::NotReady { reason } => write!(f, "no connection to Redis: {reason}"),
+            LinkError::Redis { message } => write!(f, "Redis answered: {message}"),
+            LinkError::TimedOut => {
+                f.write_str("Redis did not answer in time (RedisConfig::response_timeout)")
+            }
+            LinkError::TooLarge { bytes, limit } => write!(
+                f,
+                "a message of {bytes} bytes is larger than {limit} bytes (RedisConfig::max_publish_bytes, to be raised \
+                 together with Redis's client-output-buffer-limit)"
+            ),
+            LinkError::UnexpectedAnswer => f.write_str("Redis gave an answer that is none to this command"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+/// What the tasks of a link share.
+pub(crate) struct Shared {
+    pub(super) config: RedisConfig,
+    pub(super) runtime: Handle,
+    prefix: String,
+    pub(super) router: Mutex<Router>,
+    pub(super) subscriptions: Mutex<Subscriptions>,
+    pub(super) readers: Mutex<Readers>,
+    pub(super) counters: Counters,
+    /// Changes when something did for which somebody may wait.
+    progress: watch::Sender<()>,
+    refresh: Notify,
+    last_error: Mutex<Option<LastError>>,
+    pub(super) logged_failure: AtomicBool,
+    logged_ignored: AtomicBool,
+}
+
+struct LastError {
+    reason: Arc<str>,
+    /// Trying again will not help: Redis refuses us.
+    is_refusal: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) published: Counter,
+    pub(super) dropped: Counter,
+    pub(super) failed: Counter,
+    pub(super) ignored: Counter,
+    pub(super) lost: Counter,
+    pub(super) received: Counter,
+    pub(super) reconnects: Counter,
+    pub(super) refused_too_large: Counter,
+    pub(super) watchdog_renewals: Counter,
+}
+
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn message(
+        &self,
+        command: &str,
+        channel: &[u8],
+        payload: &[u8],
+        route: Route,
+        reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
+    ) -> Result<(), LinkError> {
+        // Looked at before it is copied.
+        self.check_size(payload.len())?;
+        self.message_of(cmd(command).arg(channel).arg(payload).take(), payload.len(), route, reply)
+    }
+
+    fn message_of(
+        &self,
+        command: Cmd,
+        payload_bytes: usize,
+        route: Route,
+        reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
+    ) -> Result<(), LinkError> {
+        self.check_size(payload_bytes)?;
+        self.enqueue(vec![command], route, Kind::Message, reply)
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), LinkError> {
+        let limit = self.config.max_publish_bytes;
+        if bytes > limit {
+            self.counters.refused_too_large.add();
+            return Err(LinkError::TooLarge { bytes, limit });
+        }
+        Ok(())
+    }
+
+    /// Asks; the commands are queued now, the answer is that to the last of them.
+    pub(super) fn ask(
+        &self,
+        commands: Vec<Cmd>,
+        route: Route,
+        kind: Kind,
+        within: Duration,
+    ) -> impl Future<Output = Result<Value, LinkError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let accepted = self.enqueue(commands, route, kind, Some(reply));
+        let deadline = Instant::now() + within;
+        async move {
+            accepted?;
+            within_time(answer, deadline).await
+        }
+    }
+
+    fn enqueue(
+        &self,
+        commands: Vec<Cmd>,
+        route: Route,
+        kind: Kind,
+        reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
+    ) -> Result<(), LinkError> {
+        let bytes = commands
+            .iter()
+            .flat_map(Cmd::args_iter)
+            .map(|argument| match argument {
+                redis::Arg::Simple(bytes) => bytes.len() + BYTES_PER_ARGUMENT,
+                _ => BYTES_PER_ARGUMENT,
+            })
+            .sum();
+        let entry = Entry { commands, route, kind, reply, asking: false, redirections: 0, bytes };
+        self.router.lock().enqueue(entry).inspect_err(|_| self.counters.dropped.add())
+    }
+
+    /// Makes the task of a lane.
+    fn lane(self: &Arc<Shared>) -> impl Fn(Target, Arc<Notify>) -> Task {
+        let shared = Arc::clone(self);
+        move |target, wake| Task::spawn(lane::run(Arc::clone(&shared), target, wake))
+    }
+
+    fn is_ready(&self) -> Result<bool, LinkError> {
+        let publisher = self.router.lock().state();
+        if publisher == ConnectionState::Closed {
+            return Err(LinkError::Closed);
+        }
+        let subscribed =
+            self.subscriptions.lock().ready().map_err(|(channel, reason)| LinkError::NotReady {
+                reason: format!(
+                    "Redis refuses the subscription of {channel}: {reason} (sharded ones need Redis 7)"
+                ),
+            })?;
+        if publisher == ConnectionState::Connected && subscribed && self.readers.lock().are_positioned() {
+            return Ok(true);
+        }
+        match &*self.last_error.lock() {
+            Some(last) if last.is_refusal => Err(LinkError::NotReady { reason: last.reason.to_string() }),
+            _ => Ok(false),
+        }
+    }
+
+    /// A connection was lost, or could not be made.
+    pub(super) fn failed(&self, error: &ConnectError) {
+        let is_refusal = match error {
+            ConnectError::Redis(error) => {
+                matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::RESP3NotSupported)
+                    || matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"))
+            }
+            _ => false,
+        };
+        *self.last_error.lock() = Some(LastError { reason: error.to_string().into(), is_refusal });
+    }
+
+    pub(super) fn progressed(&self) {
+        self.progress.send_replace(());
+    }
+
+    /// Asks the cluster for its slots soon, if it is one.
+    pub(super) fn refresh_topology(&self) {
+        self.refresh.notify_one();
+    }
+
+    pub(super) fn ping_channel(&self) -> Bytes {
+        let random = getrandom::u64().expect("the operating system gives random bytes");
+        format!("{}-ferrio-ping#{random:016x}", self.prefix).into()
+    }
+
+    pub(super) fn log_once(&self, logged: &AtomicBool, log: impl FnOnce()) {
+        if !logged.swap(true, Ordering::Relaxed) {
+            log();
+        }
+    }
+
+    fn end(&self) {
+        let left = self.router.lock().end();
+        for entry in left {
+            self.counters.dropped.add();
+            entry.answer(Err(LinkError::Closed));
+        }
+        let handlers = self.subscriptions.lock().end();
+        drop(handlers);
+        let readers = self.readers.lock().end();
+        drop(readers);
+        self.progressed();
+    }
+}
+
+/// Asks a cluster for its slots: at the start, when something went to the wrong node, and now and then.
+async fn keep_topology(shared: Arc<Shared>) {
+    let mut backoff = Backoff::new(shared.config.backoff_min, shared.config.backoff_max);
+    loop {
+        match ask_topology(&shared).await {
+            Ok(topology) => {
+                backoff.reset();
+                set_topology(&shared, topology);
+                tokio::select! {
+                    () = shared.refresh.notified() => {}
+                    // New masters bring subscribers of their own, and nobody tells us of them.
+                    () = sleep(shared.config.ping_interval) => continue,
+                }
+            }
+            Err(error) => {
+                shared.failed(&error);
+                shared.progressed();
+                debug!(%error, "the slots of the cluster are not known");
+            }
+        }
+        // When something moves, many notice it at once.
+        sleep(backoff.delay()).await;
+    }
+}
+
+fn set_topology(shared: &Arc<Shared>, topology: Topology) {
+    if *shared.router.lock().topology() != topology {
+        debug!(?topology, "the slots of the cluster are known");
+        shared.router.lock().set_topology(topology.clone(), shared.lane());
+        shared.subscriptions.lock().set_topology(shared, topology);
+    }
+    shared.progressed();
+}
+
+async fn ask_topology(shared: &Shared) -> Result<Topology, ConnectError> {
+    let Servers::Cluster(seeds) = &shared.config.servers else { unreachable!("only clusters have slots") };
+    let known: Vec<Endpoint> = shared.router.lock().topology().masters().into_iter().cloned().collect();
+    let mut last = None;
+    for node in known.iter().chain(seeds) {
+        match ask_node(shared, node).await {
+            Ok(topology) if topology.is_empty() => {}
+            Ok(topology) => return Ok(topology),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        ConnectError::Io(std::io::Error::other("no node of the cluster knows who owns the slots"))
+    }))
+}
+
+async fn ask_node(shared: &Shared, node: &Endpoint) -> Result<Topology, ConnectError> {
+    let mut commands = connect::commands(&shared.config, &Target::Node(node.clone())).await?;
+    let question = cmd("CLUSTER").arg("SLOTS").take();
+    let answer = question.query_async::<Value>(&mut commands.connection);
+    let answer =
+        timeout(shared.config.response_timeout, answer).await.map_err(|_| ConnectError::TimedOut)??;
+    Topology::read(&answer, node)
+        .ok_or_else(|| ConnectError::Io(std::io::Error::other("the answer to CLUSTER SLOTS makes no sense")))
+}
+
+async fn within_time(
+    answer: oneshot::Receiver<Result<Value, LinkError>>,
+    deadline: Instant,
+) -> Result<Value, LinkError> {
+    match tokio::time::timeout_at(deadline.into(), answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_dropped)) => Err(LinkError::Closed),
+        Err(_) => Err(LinkError::TimedOut),
+    }
+}
+
+fn read<T: redis::FromRedisValue>(answer: Value) -> Result<T, LinkError> {
+    from_redis_value(answer).map_err(|_| LinkError::UnexpectedAnswer)
+}
+
+/// What an argument costs beside its bytes: where it ends, its length on the wire, and the entry's share.
+const BYTES_PER_ARGUMENT: usize = 32;

@@ -1,0 +1,344 @@
+//! Router: what waits to be sent to Redis, and which node it goes to.
+//!
+//! There is a lane for each node: a queue, and the task that sends it (`lane.rs`). A single Redis, or one behind Sentinel,
+//! is one lane. All lanes share one bound: while it is reached, new commands are refused and counted, and what was
+//! accepted keeps its order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use redis::{Cmd, Value};
+use tokio::sync::{Notify, oneshot};
+
+use super::config::{Endpoint, RedisConfig};
+use super::connect::{Target, Task};
+use super::link::{ConnectionState, LinkError};
+use super::topology::Topology;
+
+/// Commands that stay together, and who waits for the answer to the last of them.
+pub(super) struct Entry {
+    pub(super) commands: Vec<Cmd>,
+    pub(super) route: Route,
+    pub(super) kind: Kind,
+    pub(super) reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
+    /// Sent to a node that does not own the slot yet (`ASK`).
+    pub(super) asking: bool,
+    pub(super) redirections: u8,
+    pub(super) bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Is sent although nobody waits for the answer any more.
+    Message,
+    /// Is not sent any more when nobody waits.
+    Question,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Whatever node, but one and the same while it works: that keeps the order.
+    Any,
+    Node(Target),
+    Slot(u16),
+}
+
+impl Entry {
+    fn is_abandoned(&self) -> bool {
+        self.kind == Kind::Question && self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    /// Tells who waits, if anybody does.
+    pub(super) fn answer(self, answer: Result<Value, LinkError>) {
+        if let Some(reply) = self.reply {
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+pub(super) struct Router {
+    lanes: Vec<Lane>,
+    topology: Topology,
+    /// What no lane is known for yet: in a cluster, before its nodes are known.
+    unrouted: VecDeque<Entry>,
+    max_messages: usize,
+    max_bytes: usize,
+    /// Of all entries that are not answered yet, those under way included.
+    messages: usize,
+    bytes: usize,
+    closed: bool,
+}
+
+struct Lane {
+    target: Target,
+    queue: VecDeque<Entry>,
+    state: ConnectionState,
+    wake: Arc<Notify>,
+    _task: Task,
+}
+
+impl Router {
+    pub(super) fn new(config: &RedisConfig) -> Router {
+        Router {
+            lanes: Vec::new(),
+            topology: Topology::default(),
+            unrouted: VecDeque::new(),
+            max_messages: config.queue_messages,
+            max_bytes: config.queue_bytes,
+            messages: 0,
+            bytes: 0,
+            closed: false,
+        }
+    }
+
+    /// Accepts an entry, or says why not.
+    pub(super) fn enqueue(&mut self, entry: Entry) -> Result<(), LinkError> {
+        if self.closed {
+            return Err(LinkError::Closed);
+        }
+        // One that is larger than the bound goes into an empty queue.
+        let over = self.bytes.saturating_add(entry.bytes) > self.max_bytes && self.messages > 0;
+        if over || self.messages >= self.max_messages {
+            return Err(LinkError::Backlogged { messages: self.messages, bytes: self.bytes });
+        }
+        self.messages += 1;
+        self.bytes += entry.bytes;
+        self.route(entry);
+        Ok(())
+    }
+
+    /// Gives an entry that was accepted to a lane.
+    fn route(&mut self, entry: Entry) {
+        let lane = match &entry.route {
+            Route::Any => self.home(),
+            Route::Node(target) => self.position(target),
+            Route::Slot(slot) if !self.topology.is_empty() => {
+                let owner = self.topology.owner(*slot).cloned();
+                owner.and_then(|owner| self.position(&Target::Node(owner)))
+            }
+            Route::Slot(_) => self.position(&Target::Configured),
+        };
+        let Some(lane) = lane else { return self.unrouted.push_back(entry) };
+        self.lanes[lane].queue.push_back(entry);
+        self.lanes[lane].wake.notify_one();
+    }
+
+    /// Sends an entry again, to the node that Redis named.
+    pub(super) fn redirect(&mut self, mut entry: Entry, to: Endpoint, asking: bool) {
+        entry.redirections += 1;
+        entry.asking = asking;
+        let target = Target::Node(to);
+        if self.position(&target).is_some() {
+            entry.route = Route::Node(target);
+            self.route(entry);
+        } else {
+            // A node that we do not know: its lane comes with the next topology.
+            self.unrouted.push_back(entry);
+        }
+    }
+
+    /// The lane of commands that any node takes: the first that is connected.
+    fn home(&self) -> Option<usize> {
+        let connected = self.lanes.iter().position(|lane| lane.state == ConnectionState::Connected);
+        connected.or(if self.lanes.is_empty() { None } else { Some(0) })
+    }
+
+    fn position(&self, target: &Target) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.target == *target)
+    }
+
+    /// What a lane sends next, all of it at once; empty if nothing waits. What nobody waits for any more is left out.
+    pub(super) fn take(&mut self, target: &Target) -> Vec<Entry> {
+        let Some(lane) = self.position(target) else { return Vec::new() };
+        let (mut batch, mut bytes, mut gone) = (Vec::new(), 0, (0, 0));
+        while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+            let Some(entry) = self.lanes[lane].queue.pop_front() else { break };
+            if entry.is_abandoned() {
+                gone = (gone.0 + 1, gone.1 + entry.bytes);
+                continue;
+            }
+            bytes += entry.bytes;
+            batch.push(entry);
+        }
+        self.release(gone.0, gone.1);
+        batch
+    }
+
+    /// Entries are answered: they count no longer.
+    pub(super) fn release(&mut self, messages: usize, bytes: usize) {
+        self.messages -= messages;
+        self.bytes -= bytes;
+    }
+
+    /// Adds the lanes of nodes that came, ends those of nodes that went, and routes anew what these had not sent.
+    pub(super) fn set_topology(&mut self, topology: Topology, lane: impl Fn(Target, Arc<Notify>) -> Task) {
+        let targets: Vec<_> = topology.masters().into_iter().cloned().map(Target::Node).collect();
+        let mut waiting = std::mem::take(&mut self.unrouted);
+        self.lanes.retain_mut(|lane| {
+            let stays = targets.contains(&lane.target);
+            if !stays {
+                waiting.append(&mut lane.queue);
+            }
+            stays
+        });
+        for target in targets {
+            self.add_lane(target, &lane);
+        }
+        self.topology = topology;
+        for mut entry in waiting {
+            if let Some(key) = entry.redirections.checked_sub(1).and_then(|_| slot_of(&entry)) {
+                (entry.route, entry.asking) = (Route::Slot(key), false);
+            }
+            self.route(entry);
+        }
+    }
+
+    pub(super) fn add_lane(&mut self, target: Target, lane: impl Fn(Target, Arc<Notify>) -> Task) {
+        if self.closed || self.position(&target).is_some() {
+            return;
+        }
+        let wake = Arc::new(Notify::new());
+        let task = lane(target.clone(), Arc::clone(&wake));
+        let state = ConnectionState::Reconnecting { since: Instant::now(), attempts: 0 };
+        self.lanes.push(Lane { target, queue: VecDeque::new(), state, wake, _task: task });
+    }
+
+    pub(super) fn set_state(&mut self, target: &Target, state: ConnectionState) {
+        if let Some(lane) = self.position(target) {
+            self.lanes[lane].state = state;
+        }
+    }
+
+    /// The worst of all lanes.
+    pub(super) fn state(&self) -> ConnectionState {
+        if self.closed {
+            return ConnectionState::Closed;
+        }
+        let worst = self.lanes.iter().map(|lane| lane.state).max_by_key(ConnectionState::badness);
+        worst.unwrap_or(ConnectionState::Idle)
+    }
+
+    pub(super) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.lanes.iter().map(|lane| lane.target.clone()).collect()
+    }
+
+    /// Messages and bytes that are not answered yet.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        (self.messages, self.bytes)
+    }
+
+    /// From now on everything is refused; what was accepted is still sent.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Ends all lanes; gives what they had not sent.
+    pub(super) fn end(&mut self) -> Vec<Entry> {
+        self.closed = true;
+        let mut left: Vec<_> = self.unrouted.drain(..).collect();
+        for lane in &mut self.lanes {
+            left.extend(lane.queue.drain(..));
+        }
+        self.lanes.clear();
+        (self.messages, self.bytes) = (0, 0);
+        left
+    }
+}
+
+/// The slot of an entry that goes by one: where it goes if the node it was redirected to is gone.
+fn slot_of(entry: &Entry) -> Option<u16> {
+    let command = entry.commands.iter().find(|command| command.args_iter().len() > 1)?;
+    match (&entry.route, command.args_iter().nth(1)) {
+        (Route::Any, _) => None,
+        (_, Some(redis::Arg::Simple(key))) => Some(super::topology::slot(key)),
+        _ => None,
+    }
+}
+
+/// One write, and one answer to wait for: enough to fill a network packet many times over, and no more than Redis reads
+/// into its buffer of queries at ease.
+const BATCH_MESSAGES: usize = 512;
+const BATCH_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(route: Route, bytes: usize) -> Entry {
+        let commands = vec![redis::cmd("GET").arg("key").take()];
+        Entry { commands, route, kind: Kind::Message, reply: None, asking: false, redirections: 0, bytes }
+    }
+
+    fn router(url: &str, messages: usize, bytes: usize) -> Router {
+        Router::new(&RedisConfig::from_url(url).unwrap().queue_messages(messages).queue_bytes(bytes))
+    }
+
+    fn idle(_: Target, _: Arc<Notify>) -> Task {
+        Task::spawn(std::future::pending())
+    }
+
+    #[tokio::test]
+    async fn the_newest_is_refused_when_messages_or_bytes_are_too_many() {
+        let mut router = router("redis://h", 3, 100);
+        router.add_lane(Target::Configured, idle);
+        router.enqueue(entry(Route::Any, 150)).unwrap();
+        assert!(matches!(
+            router.enqueue(entry(Route::Any, 1)),
+            Err(LinkError::Backlogged { messages: 1, bytes: 150 })
+        ));
+        let sent = router.take(&Target::Configured);
+        assert_eq!(sent.len(), 1);
+        router.enqueue(entry(Route::Any, 1)).unwrap_err();
+        router.release(1, 150);
+        for _ in 0..3 {
+            router.enqueue(entry(Route::Slot(1), 1)).unwrap();
+        }
+        assert!(matches!(
+            router.enqueue(entry(Route::Any, 1)),
+            Err(LinkError::Backlogged { messages: 3, .. })
+        ));
+        router.close();
+        assert!(matches!(router.enqueue(entry(Route::Any, 1)), Err(LinkError::Closed)));
+        assert_eq!(router.take(&Target::Configured).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_waits_for_is_not_sent() {
+        let mut router = router("redis://h", 3, 100);
+        router.add_lane(Target::Configured, idle);
+        for kind in [Kind::Question, Kind::Message] {
+            let (reply, _) = oneshot::channel();
+            router.enqueue(Entry { kind, reply: Some(reply), ..entry(Route::Any, 10) }).unwrap();
+        }
+        assert_eq!(router.take(&Target::Configured).len(), 1);
+        assert_eq!(router.usage(), (1, 10));
+    }
+
+    #[tokio::test]
+    async fn what_a_node_that_went_had_not_sent_goes_to_the_others() {
+        use redis::Value::{Array, BulkString, Int};
+        let topology = |ranges: &[(i64, i64, i64)]| {
+            let range = |&(first, last, port): &(i64, i64, i64)| {
+                Array(vec![Int(first), Int(last), Array(vec![BulkString(b"h".to_vec()), Int(port)])])
+            };
+            let asked = Endpoint::Tcp { host: "h".to_owned(), port: 1 };
+            Topology::read(&Array(ranges.iter().map(range).collect()), &asked).unwrap()
+        };
+        let node = |port| Target::Node(Endpoint::Tcp { host: "h".to_owned(), port });
+        let mut router = router("redis+cluster://h", 100, 10_000);
+        router.enqueue(entry(Route::Slot(9000), 1)).unwrap();
+        router.set_topology(topology(&[(0, 8191, 1), (8192, 16383, 2)]), idle);
+        router.enqueue(entry(Route::Slot(1), 1)).unwrap();
+        router.enqueue(entry(Route::Any, 1)).unwrap();
+        assert_eq!(router.take(&node(2)).len(), 1);
+        router.set_topology(topology(&[(0, 16383, 2)]), idle);
+        assert_eq!(router.take(&node(1)).len(), 0);
+        assert_eq!(router.take(&node(2)).len(), 2);
+        assert_eq!(router.targets(), [node(2)]);
+    }
+}
