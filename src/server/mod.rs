@@ -43,6 +43,7 @@ mod socket;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod typed_event;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -73,6 +74,8 @@ pub use rooms::{IntoRooms, Room};
 pub use server_side::ServerSideEvent;
 pub use socket::{EmitError, Socket, SocketId, WithTimeout};
 pub use stats::Stats;
+pub(crate) use typed_event::sealed::Sealed;
+pub use typed_event::{AckEmitter, Emitter, EventType, Listener, NoAck, SerializeAs, TypedEvent};
 
 pub use crate::engine::{
     ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, ForwardedHeader, HttpCompression,
