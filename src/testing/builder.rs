@@ -42,7 +42,7 @@ pub struct TestClientBuilder {
     io: Server,
     namespace: String,
     auth: Result<Option<Payload>, EmitError>,
-    query: form_urlencoded::Serializer<'static, String>,
+    query: Vec<(String, String)>,
     request: http::request::Builder,
     transport: Option<TransportKind>,
     address: IpAddr,
@@ -55,7 +55,7 @@ impl TestClientBuilder {
             io: io.clone(),
             namespace: "/".to_owned(),
             auth: Ok(None),
-            query: form_urlencoded::Serializer::new(String::new()),
+            query: Vec::new(),
             request: Request::builder(),
             transport: None,
             address: Ipv4Addr::LOCALHOST.into(),
@@ -77,7 +77,7 @@ impl TestClientBuilder {
 
     /// Adds a parameter to the query of the handshake.
     pub fn query(mut self, name: &str, value: &str) -> TestClientBuilder {
-        self.query.append_pair(name, value);
+        self.query.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -119,9 +119,7 @@ impl TestClientBuilder {
             let has_websocket = engine.config().allows(TransportKind::WebSocket);
             if has_websocket { TransportKind::WebSocket } else { TransportKind::Polling }
         });
-        let mut query = self.query;
-        query.append_pair("EIO", "4").append_pair("transport", transport.as_str());
-        let target = format!("{}?{}", engine.config().path_prefix(), query.finish());
+        let target = format!("{}?{}", engine.config().path_prefix(), query(&self.query, transport));
         let request = self.request.uri(target).body(()).map_err(TestError::Request)?;
         let mut head = Head::new(request.into_parts().0);
         head.peer.address = Some(self.address);
@@ -147,6 +145,12 @@ impl fmt::Debug for TestClientBuilder {
         // Auth, query and headers may hold credentials.
         f.debug_struct("TestClientBuilder").field("namespace", &self.namespace).finish_non_exhaustive()
     }
+}
+
+fn query(own: &[(String, String)], transport: TransportKind) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(own).append_pair("EIO", "4").append_pair("transport", transport.as_str());
+    query.finish()
 }
 
 /// What all requests of a client have in common.

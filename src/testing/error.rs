@@ -34,9 +34,9 @@ pub enum TestError {
     Encode(EmitError),
     /// The server has refused the HTTP request that was to open the connection.
     Refused {
-        /// The status of the answer.
+        /// The status of the answer; to a WebSocket it is always 400, as on Node.
         status: StatusCode,
-        /// Its body; of an Engine.IO server JSON with `code` and `message`.
+        /// Its body: the reason, to a poll as JSON with `code` and `message`.
         body: String,
     },
     /// A header or the query cannot be sent.
