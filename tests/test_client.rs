@@ -132,6 +132,21 @@ async fn a_refusal_is_a_typed_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_middleware_emits_is_kept() {
+    for transport in TRANSPORTS {
+        let io = Server::new();
+        io.use_(async |socket: Socket| {
+            socket.emit("early", &1).map_err(|error| error.to_string())?;
+            Ok::<_, ConnectError>(())
+        });
+        io.on_connect(async |socket: Socket| socket.emit("welcome", &2));
+        let mut client = TestClient::builder(&io).transport(transport).connect().await.unwrap();
+        assert_eq!(client.expect::<u8>("welcome").await.unwrap(), 2);
+        assert_eq!(client.expect::<u8>("early").await.unwrap(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_request_tells_the_answer() {
     let (io, _) = server_with(|builder| {
         builder.allow_request(async |_| Err(ferrio::engine::Forbidden::new("not today")))

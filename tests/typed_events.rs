@@ -62,7 +62,7 @@ async fn an_event_is_emitted_to_whatever_can_be_emitted_to() {
 
     STARTED.emit(&io, &job).unwrap();
     STARTED.emit(&io.of("/"), &job).unwrap();
-    STARTED.emit(&io.to(client.id()).volatile(), &job).unwrap();
+    STARTED.emit(&io.to(client.id()).compress(false), &job).unwrap();
     STARTED.emit(&socket, &job).unwrap();
     STARTED.emit(&remote, &JobRef { name: "crawl", steps: &[1, 2] }).unwrap();
     for _ in 0..5 {

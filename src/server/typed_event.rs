@@ -90,34 +90,6 @@ impl<A, R> EventType<A, R> {
         to.emit(self.name, args)
     }
 
-    /// Emits the event and waits for the acknowledgement of `to`, or of all that it stands for: an [`AckFuture`] or
-    /// [`BroadcastAcks`], as of the `emit_with_ack` of `to` itself. With a timeout: `&socket.timeout(…)`.
-    ///
-    /// Of an acknowledgement to many only the first argument counts, as on Node: where an event is asked of one as well
-    /// as of many, `R` is better a struct than a tuple.
-    ///
-    /// # Example: one is asked
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use ferrio::{AckError, EventType, Socket};
-    ///
-    /// const LOAD: EventType<(), f64> = EventType::new("load");
-    ///
-    /// async fn is_busy(socket: &Socket) -> Result<bool, AckError> {
-    ///     let load = LOAD.emit_with_ack(&socket.timeout(Duration::from_secs(1)), &()).await?;
-    ///     Ok(load > 0.9)
-    /// }
-    /// ```
-    pub fn emit_with_ack<E, B>(&self, to: &E, args: &B) -> E::Answer<R>
-    where
-        R: DeserializeOwned,
-        E: AckEmitter,
-        B: SerializeAs<A> + ?Sized,
-    {
-        to.emit_with_ack(self.name, args)
-    }
-
     /// Adds a handler of the event to a server, a namespace, all children of a parent, or one socket. It is called with
     /// the event and with its arguments, read; otherwise it is as one of [`Namespace::on`].
     ///
@@ -149,6 +121,35 @@ impl<A, R> EventType<A, R> {
             let pending = args.map(|args| handler(TypedEvent { event, ack: PhantomData }, args));
             async move { pending?.await.into_result() }
         });
+    }
+}
+
+impl<A, R: DeserializeOwned> EventType<A, R> {
+    /// Emits the event and waits for the acknowledgement of `to`, or of all that it stands for: an [`AckFuture`] or
+    /// [`BroadcastAcks`], as of the `emit_with_ack` of `to` itself. With a timeout: `&socket.timeout(…)`.
+    ///
+    /// Of an acknowledgement to many only the first argument counts, as on Node: where an event is asked of one as well
+    /// as of many, `R` is better a struct than a tuple.
+    ///
+    /// # Example: one is asked
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ferrio::{AckError, EventType, Socket};
+    ///
+    /// const LOAD: EventType<(), f64> = EventType::new("load");
+    ///
+    /// async fn is_busy(socket: &Socket) -> Result<bool, AckError> {
+    ///     let load = LOAD.emit_with_ack(&socket.timeout(Duration::from_secs(1)), &()).await?;
+    ///     Ok(load > 0.9)
+    /// }
+    /// ```
+    pub fn emit_with_ack<E, B>(&self, to: &E, args: &B) -> E::Answer<R>
+    where
+        E: AckEmitter,
+        B: SerializeAs<A> + ?Sized,
+    {
+        to.emit_with_ack(self.name, args)
     }
 }
 
@@ -196,8 +197,8 @@ impl<R> Deref for TypedEvent<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAck {}
 
-/// What is written as an `A` is: `A` itself, a `str` for a `String`, a slice for a `Vec`. A type of one's own that borrows
-/// what `A` owns says so by an empty implementation.
+/// What is written as an `A` is: `A` itself, a `str` for a `String`, a slice for a `Vec` (not within a tuple: its elements
+/// are owned). A type of one's own that borrows what `A` owns says so by an empty implementation.
 ///
 /// # Example: emitting without a copy
 /// ```
@@ -223,8 +224,8 @@ pub enum NoAck {}
 #[diagnostic::on_unimplemented(
     message = "the event was declared with `{A}`, and not with `{Self}`",
     label = "`{A}` was declared",
-    note = "a `String` may be given as `&str`, a `Vec` as a slice; a type of your own that is written as `{A}` is says so \
-            by `impl SerializeAs<{A}> for …`"
+    note = "a `String` may be given as `&str`, a `Vec` as a slice; a type of your own that is written in the same way says \
+            so by `impl SerializeAs<{A}> for …`"
 )]
 pub trait SerializeAs<A>: Serialize {}
 

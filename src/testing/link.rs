@@ -108,19 +108,10 @@ impl Link {
             left: None,
             patience,
         };
-        let answer = tokio::time::timeout(patience, client.inbox.recv()).await.map_err(|_| {
-            let expected = "the answer of the namespace".to_owned();
-            TestError::Timeout { expected, within: patience, arrived: Vec::new() }
-        })?;
-        match answer {
-            Some(Incoming::Joined(id)) => {
-                client.id = id;
-                Ok(client)
-            }
-            Some(Incoming::Refused(error)) => Err(TestError::Connect(error)),
-            Some(Incoming::Left(why)) => Err(TestError::Disconnected { why, arrived: Vec::new() }),
-            Some(Incoming::Event(_)) | None => unreachable!("a namespace answers before it emits"),
-        }
+        client
+            .in_time("the answer of the namespace", patience, async |client| client.receive_answer().await)
+            .await?;
+        Ok(client)
     }
 
     pub(super) fn emit<T: Serialize + ?Sized>(

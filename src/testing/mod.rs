@@ -3,7 +3,8 @@
 //! [`TestClient`] speaks to the server as any client does: a handshake that middlewares see, packets through the server's
 //! parser, over a WebSocket or by HTTP long-polling; only TCP is missing. It reads no clock but tokio's: in a test
 //! with `#[tokio::test(start_paused = true)]` (tokio's feature `test-util`) no wait takes time, timeouts and pings of the
-//! server included.
+//! server included. (Where handlers wait for what is outside of the process, a database, leave the clock running: a paused
+//! one runs ahead of it.)
 //!
 //! # Example: two clients in a room
 //! ```
@@ -31,7 +32,9 @@
 //!         let socket = event.socket();
 //!         socket.join(&room);
 //!         event.ack(&socket.namespace().to(&room).sockets().len())?;
-//!         JOINED.emit(&socket.to(&room), &socket.extensions().get::<String>().unwrap_or_default())?;
+//!         if let Some(name) = socket.extensions().get::<String>() {
+//!             JOINED.emit(&socket.to(&room), &*name)?;
+//!         }
 //!         Ok::<_, HandlerError>(())
 //!     });
 //!     io
@@ -81,7 +84,7 @@ use crate::proto::socketio::Payload;
 use crate::server::{
     AckEmitter, AckError, AckFuture, EmitError, Emitter, EventType, Sealed, SerializeAs, Server, SocketId,
 };
-use link::{Incoming, Link};
+use link::{CLOSED, Incoming, Link};
 
 /// A client in one namespace of a server in the same process, see [the module](self) for an example.
 ///
@@ -89,8 +92,8 @@ use link::{Incoming, Link};
 /// instead. Events that nobody has asked for yet are kept, in their order.
 ///
 /// What is emitted is on its way when `emit` returns, and is handled in order; that a handler has run is known by what it
-/// does (an answer, an event). Dropped, a client that has nothing else on its connection is gone as if its network had
-/// failed; [`TestClient::disconnect`] and [`TestClient::close`] say goodbye.
+/// does (an answer, an event). The clients of a connection, one for each namespace, may be dropped: with the last one the
+/// connection ends as if the network had failed. [`TestClient::disconnect`] and [`TestClient::close`] say goodbye.
 pub struct TestClient {
     link: Arc<Link>,
     namespace: ByteString,
@@ -326,17 +329,42 @@ impl TestClient {
         })
     }
 
-    /// The next event that has not been looked at.
-    async fn receive(&mut self) -> Result<TestEvent, TestError> {
-        if self.left.is_none() {
+    /// What the namespace says to the client that wants to join. A middleware may emit before; that is kept.
+    async fn receive_answer(&mut self) -> Result<(), TestError> {
+        loop {
             match self.inbox.recv().await {
-                Some(Incoming::Event(event)) => return Ok(event),
-                Some(Incoming::Left(why)) => self.left = Some(why),
-                Some(Incoming::Joined(_) | Incoming::Refused(_)) | None => {}
+                Some(Incoming::Joined(id)) => {
+                    self.id = id;
+                    return Ok(());
+                }
+                Some(Incoming::Refused(error)) => return Err(TestError::Connect(error)),
+                Some(Incoming::Event(event)) => self.kept.push_back(event),
+                Some(Incoming::Left(why)) => return Err(self.has_left(why)),
+                None => return Err(self.has_left(CLOSED.to_owned())),
             }
         }
-        let why = self.left.get_or_insert_with(|| "the connection has ended".to_owned()).clone();
-        Err(TestError::Disconnected { why, arrived: self.arrived() })
+    }
+
+    /// The next event that has not been looked at.
+    async fn receive(&mut self) -> Result<TestEvent, TestError> {
+        if let Some(why) = &self.left {
+            return Err(self.has_left(why.clone()));
+        }
+        loop {
+            let why = match self.inbox.recv().await {
+                Some(Incoming::Event(event)) => return Ok(event),
+                // A namespace has answered once.
+                Some(Incoming::Joined(_) | Incoming::Refused(_)) => continue,
+                Some(Incoming::Left(why)) => why,
+                None => CLOSED.to_owned(),
+            };
+            self.left = Some(why.clone());
+            return Err(self.has_left(why));
+        }
+    }
+
+    fn has_left(&self, why: String) -> TestError {
+        TestError::Disconnected { why, arrived: self.arrived() }
     }
 
     fn arrived(&self) -> Vec<String> {
