@@ -84,6 +84,7 @@
 //! | [`engine`] | Engine.IO at run time, usable alone |
 //! | [`server`] | Socket.IO: namespaces, sockets, rooms, broadcast, acks |
 //! | [`service`] | the tower face: a service and a layer |
+//! | [`testing`] | a client in the same process, for tests of one's own handlers |
 //!
 //! # Features
 //! | feature | what it adds |
@@ -102,6 +103,7 @@ pub mod proto;
 pub mod server;
 pub mod service;
 mod sync;
+pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 mod unread_bodies;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// A layer, and what it must not name.
 const ABOVE: [(&str, &[&str]); 4] = [
-    ("src/proto", &["engine", "server", "cluster", "service", "listen"]),
-    ("src/engine", &["server", "cluster", "service", "listen"]),
-    ("src/server", &["cluster", "service", "listen"]),
-    ("src/cluster", &["service", "listen"]),
+    ("src/proto", &["engine", "server", "cluster", "service", "listen", "testing"]),
+    ("src/engine", &["server", "cluster", "service", "listen", "testing"]),
+    ("src/server", &["cluster", "service", "listen", "testing"]),
+    ("src/cluster", &["service", "listen", "testing"]),
 ];
 
 /// Clocks, locks, tasks and randomness, none of which belong into `proto/`.

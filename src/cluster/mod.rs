@@ -20,7 +20,10 @@ mod connect;
 mod lane;
 mod link;
 mod listener;
+mod node;
+mod redis_adapter;
 mod router;
+mod sharded_adapter;
 mod stream_reader;
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,8 @@ mod topology;
 
 pub use config::{RedisConfig, RedisConfigError};
 pub use link::{ConnectionState, LinkError, LinkStats, LinkStatus};
+pub use redis_adapter::{RedisAdapter, RedisAdapterBuilder};
+pub use sharded_adapter::{ShardedRedisAdapter, ShardedRedisAdapterBuilder, SubscriptionMode};
 #[allow(unused_imports, reason = "the adapters and the emitter are built on these")]
 pub(crate) use {
     link::{Channel, Incoming, RedisLink, Subscription},

@@ -40,6 +40,13 @@ impl<R: DeserializeOwned> AckFuture<R> {
         AckFuture { answer: Box::pin(wait(pending, deadline)), read }
     }
 
+    /// An answer that comes by another way.
+    pub(crate) fn of(
+        answer: impl Future<Output = Result<Payload, AckError>> + Send + 'static,
+    ) -> AckFuture<R> {
+        AckFuture { answer: Box::pin(answer), read: |payload| payload.args().map_err(AckError::Args) }
+    }
+
     /// The answer to a broadcast that is for one socket; without one it has left.
     pub(crate) fn only(mut answers: Answers) -> AckFuture<R> {
         let answer = poll_fn(move |cx| answers.poll_next(cx));

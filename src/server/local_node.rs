@@ -12,7 +12,7 @@ use super::remote_socket::RemoteSocket;
 use super::room_event::RoomEvent;
 use super::rooms::Room;
 use super::server_side::ServerSideEvent;
-use crate::proto::socketio::Payload;
+use crate::proto::socketio::{Map, Payload, Value};
 
 /// A namespace of this server, for its [`Adapter`](super::Adapter): what other servers ask of it. Cheap to clone.
 ///
@@ -97,10 +97,15 @@ impl LocalNode {
         namespace.select(to).into_iter().map(RemoteSocket::of).collect()
     }
 
-    /// Makes handles of a socket of another server, from what that one tells of it: an object with `id`, `handshake`,
-    /// `rooms` and `data`. `None` if it is something else, or the namespace is gone.
-    pub fn remote_socket(&self, details: &crate::proto::socketio::Value) -> Option<RemoteSocket> {
-        RemoteSocket::elsewhere(self.namespace.upgrade()?, details)
+    /// Makes a handle of a socket of another server, from what that one tells of it. `None` if the namespace is gone.
+    pub fn remote_socket(
+        &self,
+        id: &str,
+        handshake: Value,
+        rooms: Vec<Room>,
+        data: Map,
+    ) -> Option<RemoteSocket> {
+        Some(RemoteSocket::elsewhere(self.namespace.upgrade()?, id, handshake, rooms, data))
     }
 
     /// Starts the handlers of an event that another server emitted to its peers ([`Namespace::on_server_side`]). The

@@ -54,6 +54,7 @@ mod socket_operator;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod typed_event;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ pub use adapter::{
     Adapter, AdapterError, AdapterFactory, BroadcastFlags, BroadcastOptions, Gathered, RemoteAnswers,
 };
 pub use broadcast::BroadcastOperator;
+#[cfg(feature = "redis")]
+pub(crate) use broadcast_ack::DEFAULT_ACK_TIMEOUT;
 pub use broadcast_ack::{BroadcastAckError, BroadcastAcks};
 pub use client::Client;
 pub(crate) use client_bundle::{ClientBundle, ClientFile};
@@ -93,6 +96,8 @@ pub use socket::{EmitError, Socket, SocketId};
 pub use socket_error::{SocketError, SocketErrorCause};
 pub use socket_operator::SocketOperator;
 pub use stats::Stats;
+pub(crate) use typed_event::sealed::Sealed;
+pub use typed_event::{AckEmitter, Emitter, EventType, Listener, NoAck, SerializeAs, TypedEvent};
 
 pub use crate::engine::{
     ConfigError, CookieOptions, CookiePriority, Cors, CorsOrigin, FlushError, ForwardedHeader,

@@ -45,23 +45,16 @@ impl RemoteSocket {
         }
     }
 
-    /// One of another server, from what that one tells of it. A room may be a number there.
-    pub(crate) fn elsewhere(namespace: Namespace, details: &Value) -> Option<RemoteSocket> {
-        let rooms = details.get("rooms").and_then(Value::as_array).unwrap_or_default();
-        let rooms = rooms.iter().filter_map(|room| match room {
-            Value::String(name) => Some(Room::from(&**name)),
-            Value::Number(_) => Some(Room::from(room.as_i64()?.to_string())),
-            _ => None,
-        });
-        Some(RemoteSocket {
-            id: SocketId::new(details.get("id")?.as_str()?),
-            rooms: rooms.collect(),
-            data: details.get("data").and_then(Value::as_object).cloned().unwrap_or_default(),
-            home: Home::Elsewhere {
-                namespace,
-                handshake: Box::new(details.get("handshake").cloned().unwrap_or_default()),
-            },
-        })
+    /// One of another server, from what that one tells of it.
+    pub(crate) fn elsewhere(
+        namespace: Namespace,
+        id: &str,
+        handshake: Value,
+        rooms: Vec<Room>,
+        data: Map,
+    ) -> RemoteSocket {
+        let home = Home::Elsewhere { namespace, handshake: Box::new(handshake) };
+        RemoteSocket { id: SocketId::new(id), rooms, data, home }
     }
 
     /// Gives the socket's public id.

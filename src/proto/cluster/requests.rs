@@ -216,6 +216,19 @@ impl<W> PendingRequests<W> {
         self.open.is_empty()
     }
 
+    /// Who waits for the answers to this request.
+    pub fn waiter(&self, id: &RequestId) -> Option<&W> {
+        self.open.get(id).map(|pending| &pending.waiter)
+    }
+
+    /// Whether an answer of this server would count: to a broadcast many do, to other requests the first.
+    pub fn accepts(&self, id: &RequestId, from: Option<&str>) -> bool {
+        self.open.get(id).is_some_and(|pending| {
+            pending.asked == Asked::Broadcast
+                || from.is_none_or(|from| !pending.answered_by.iter().any(|uid| uid == from))
+        })
+    }
+
     fn progress(&mut self, id: &RequestId) -> Progress<W> {
         if !self.open.get(id).is_some_and(|pending| pending.outcome.is_complete()) {
             return Progress::Pending;

@@ -95,7 +95,13 @@ impl Adapter for Link {
         for details in others.iter().flat_map(|node| node.sockets(to)) {
             let told = Payload::ack(&(details,)).unwrap();
             let (value,): (Value,) = told.args().unwrap();
-            gathered.items.extend(here.as_ref().unwrap().remote_socket(&value));
+            let rooms = value["rooms"].as_array().unwrap();
+            gathered.items.extend(here.as_ref().unwrap().remote_socket(
+                value["id"].as_str().unwrap(),
+                value["handshake"].clone(),
+                rooms.iter().map(|room| room.as_str().unwrap().into()).collect(),
+                value["data"].as_object().unwrap().clone(),
+            ));
         }
         // One more server that never answers, if somebody asks for it.
         gathered.expected += usize::from(to.rooms.iter().any(|room| room.as_str() == "silent"));

@@ -1,0 +1,391 @@
+//! RedisAdapter: the classic one, over Redis' pub/sub.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::config::RedisConfig;
+use super::link::{Channel, Incoming, LinkError, LinkStats, LinkStatus, RedisLink, Subscription};
+use super::node::{Node, Wire, short_id};
+use crate::proto::cluster::classic::{
+    self, Broadcast, Channels, Request, RequestBody, Response, ResponseBody,
+};
+use crate::proto::cluster::{Answer, Body, Opts, RequestId};
+use crate::server::{Adapter, AdapterFactory, LocalNode};
+use crate::sync::Mutex;
+
+/// Joins a server to others by Redis' pub/sub, as `createAdapter` of `@socket.io/redis-adapter` does: with Node's servers
+/// that use it, too. Cheap to clone; keep a clone for [`RedisAdapter::status`].
+///
+/// Local clients never wait for Redis: what is emitted reaches them at once, and the others as soon as Redis takes it.
+///
+/// # Example
+/// ```no_run
+/// use ferrio::{RedisAdapter, RedisConfig, Server};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let adapter = RedisAdapter::new(RedisConfig::from_url("redis://127.0.0.1:6379")?).connect().await?;
+/// let io = Server::builder().adapter(adapter.clone()).build()?;
+/// io.emit("news", "for the clients of all servers")?;
+/// println!("{:?}", adapter.status());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisAdapter {
+    link: RedisLink,
+    options: Arc<Options>,
+    runtime: Handle,
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    key: String,
+    requests_timeout: Duration,
+    specific_responses: bool,
+}
+
+/// The options of a [`RedisAdapter`], under Node's names; made by [`RedisAdapter::new`].
+#[derive(Clone)]
+#[must_use = "`connect` makes the adapter"]
+pub struct RedisAdapterBuilder {
+    config: RedisConfig,
+    options: Options,
+}
+
+impl RedisAdapter {
+    /// Begins an adapter with Node's defaults.
+    #[expect(clippy::new_ret_no_self, reason = "an adapter is there when it is connected")]
+    pub fn new(config: RedisConfig) -> RedisAdapterBuilder {
+        let options = Options {
+            key: "socket.io".to_owned(),
+            requests_timeout: DEFAULT_REQUESTS_TIMEOUT,
+            specific_responses: false,
+        };
+        RedisAdapterBuilder { config, options }
+    }
+
+    /// Says how the connections to Redis are.
+    pub fn status(&self) -> LinkStatus {
+        self.link.status()
+    }
+
+    /// Gives what the connections to Redis have counted.
+    pub fn stats(&self) -> LinkStats {
+        self.link.stats()
+    }
+}
+
+impl fmt::Debug for RedisAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisAdapter").field("link", &self.link).field("options", &self.options).finish()
+    }
+}
+
+impl fmt::Debug for RedisAdapterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisAdapterBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl RedisAdapterBuilder {
+    /// Sets the beginning of all channels. Default: `socket.io`. Another one for another cluster on the same Redis.
+    pub fn key(mut self, key: impl Into<String>) -> RedisAdapterBuilder {
+        self.options.key = key.into();
+        self
+    }
+
+    /// Sets how long other servers may take to answer: `fetch_sockets`, `server_side_emit_with_ack`, `all_rooms`. Default:
+    /// 5 s. Acknowledgements of clients have [`BroadcastOperator::timeout`](crate::BroadcastOperator::timeout).
+    pub fn requests_timeout(mut self, timeout: Duration) -> RedisAdapterBuilder {
+        self.options.requests_timeout = timeout;
+        self
+    }
+
+    /// Sets whether answers go to the server that asked alone, and not to all. Default: false. True where there are many
+    /// servers; those of version 7 hear it, too.
+    pub fn publish_on_specific_response_channel(mut self, specific: bool) -> RedisAdapterBuilder {
+        self.options.specific_responses = specific;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`LinkError::NotReady`], if Redis refuses or does not answer. Once connected, the adapter comes back by itself.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(self) -> Result<RedisAdapter, LinkError> {
+        let link = RedisLink::open(self.config, &self.options.key);
+        link.ready().await?;
+        Ok(RedisAdapter { link, options: Arc::new(self.options), runtime: Handle::current() })
+    }
+}
+
+impl AdapterFactory for RedisAdapter {
+    fn create(&self, local: LocalNode) -> Arc<dyn Adapter> {
+        let namespace = local.namespace().clone();
+        let wire = Classic {
+            uid: short_id().into(),
+            channels: Channels::new(&self.options.key, &namespace),
+            namespace,
+            link: self.link.clone(),
+            specific_responses: self.options.specific_responses,
+            subscriptions: Mutex::default(),
+        };
+        let node = Node::new(local, wire, self.options.requests_timeout, self.runtime.clone());
+        subscribe(&node);
+        node.adapter()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.link.close(CLOSE_PATIENCE))
+    }
+}
+
+/// How the classic adapter's messages travel.
+struct Classic {
+    uid: ByteString,
+    namespace: ByteString,
+    channels: Channels,
+    link: RedisLink,
+    specific_responses: bool,
+    subscriptions: Mutex<Vec<Subscription>>,
+}
+
+impl fmt::Debug for Classic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Classic").field("uid", &self.uid).finish_non_exhaustive()
+    }
+}
+
+/// The order is Node's: the pattern first, then the channels.
+fn subscribe(node: &Arc<Node<Classic>>) {
+    let channels = &node.wire().channels;
+    let plain = |name: &str| Channel::Plain(Bytes::copy_from_slice(name.as_bytes()));
+    let all = [
+        Channel::Pattern(channels.broadcast_pattern().into()),
+        plain(channels.request()),
+        plain(channels.response()),
+        plain(&channels.private_response(&node.wire().uid)),
+    ];
+    let subscriptions = all.map(|channel| {
+        let node: Weak<Node<Classic>> = Arc::downgrade(node);
+        node.upgrade().map(|this| {
+            this.wire().link.subscribe(channel, move |incoming| {
+                if let Some(node) = node.upgrade() {
+                    receive(&node, &incoming);
+                }
+            })
+        })
+    });
+    node.wire().subscriptions.lock().extend(subscriptions.into_iter().flatten());
+}
+
+fn receive(node: &Arc<Node<Classic>>, incoming: &Incoming) {
+    let wire = node.wire();
+    let handled = match wire.channels.read(&incoming.channel) {
+        None => return,
+        // Nobody here is meant: it is not even read.
+        Some(classic::Channel::Room(room)) if !node.local().has_room(room) => return,
+        Some(classic::Channel::Broadcast | classic::Channel::Room(_)) => {
+            Broadcast::decode(&incoming.payload).map(|broadcast| receive_broadcast(node, broadcast))
+        }
+        Some(classic::Channel::Request) => {
+            Request::decode(&incoming.payload).map(|request| receive_request(node, request))
+        }
+        Some(classic::Channel::Response) => {
+            Response::decode(&incoming.payload).map(|response| receive_response(node, response))
+        }
+    };
+    if let Err(error) = handled {
+        wire.link.ignore(&incoming.channel, &error);
+    }
+}
+
+fn receive_broadcast(node: &Arc<Node<Classic>>, broadcast: Broadcast) {
+    let wire = node.wire();
+    let is_mine = broadcast.uid.as_ref() == Some(&wire.uid);
+    // "absent: treated as /"
+    let namespace = broadcast.packet.namespace.as_deref().unwrap_or("/");
+    if is_mine || *namespace != *wire.namespace {
+        return;
+    }
+    let Broadcast { uid, packet, opts } = broadcast;
+    node.handle(uid.as_ref(), Body::Broadcast { packet, request_id: None, opts });
+}
+
+fn receive_request(node: &Arc<Node<Classic>>, request: Request) {
+    let wire = node.wire();
+    let Request { uid, body } = request;
+    let uid = uid.as_ref();
+    // What this server says takes effect here at once, and not by what comes back.
+    if uid == Some(&wire.uid) || body.request_id().is_some_and(|id| node.is_mine(id)) {
+        return;
+    }
+    let one = |sid: ByteString| Opts { rooms: vec![sid], ..Opts::default() };
+    let answer = |request_id: RequestId, body: ResponseBody| {
+        wire.send_response(uid.map(|uid| &**uid), Response { request_id, body });
+    };
+    match body {
+        RequestBody::AllRooms { request_id } => {
+            let rooms = node.local().rooms();
+            let rooms = rooms.iter().map(|room| ByteString::from(room.as_str())).collect();
+            answer(request_id, ResponseBody::Rooms(rooms));
+        }
+        RequestBody::Sockets { request_id, rooms } => {
+            let opts = super::node::options(&Opts { rooms, ..Opts::default() });
+            let sockets = node.local().sockets(&opts);
+            let ids: Vec<_> = sockets.iter().map(|socket| SocketId { id: socket.id().as_str() }).collect();
+            if let Ok(sockets) = crate::proto::cluster::Sockets::new(&ids) {
+                answer(request_id, ResponseBody::Sockets(sockets));
+            }
+        }
+        RequestBody::JoinOne { request_id, sid, room } => {
+            if node.local().has_room(&sid) {
+                node.handle(uid, Body::SocketsJoin { opts: one(sid), rooms: vec![room] });
+                answer(request_id, ResponseBody::Done);
+            }
+        }
+        RequestBody::LeaveOne { request_id, sid, room } => {
+            if node.local().has_room(&sid) {
+                node.handle(uid, Body::SocketsLeave { opts: one(sid), rooms: vec![room] });
+                answer(request_id, ResponseBody::Done);
+            }
+        }
+        RequestBody::DisconnectOne { request_id, sid, close } => {
+            if node.local().has_room(&sid) {
+                node.handle(uid, Body::DisconnectSockets { opts: one(sid), close });
+                answer(request_id, ResponseBody::Done);
+            }
+        }
+        RequestBody::Broadcast { request_id, packet, opts } => {
+            if *packet.namespace.as_deref().unwrap_or("/") == *wire.namespace {
+                node.handle(uid, Body::Broadcast { packet, request_id: Some(request_id), opts });
+            }
+        }
+        RequestBody::Join { opts, rooms } => node.handle(uid, Body::SocketsJoin { opts, rooms }),
+        RequestBody::Leave { opts, rooms } => node.handle(uid, Body::SocketsLeave { opts, rooms }),
+        RequestBody::Disconnect { opts, close } => node.handle(uid, Body::DisconnectSockets { opts, close }),
+        RequestBody::FetchSockets { request_id, opts } => {
+            node.handle(uid, Body::FetchSockets { opts, request_id });
+        }
+        RequestBody::ServerSideEmit { request_id, data } => {
+            node.handle(uid, Body::ServerSideEmit { request_id, data });
+        }
+    }
+}
+
+/// What the request of version 7 wants to know of a socket.
+#[derive(serde::Serialize)]
+struct SocketId<'a> {
+    id: &'a str,
+}
+
+fn receive_response(node: &Arc<Node<Classic>>, response: Response) {
+    let Response { request_id, body } = response;
+    match body {
+        ResponseBody::Ack(answer) => node.handle(None, Body::BroadcastAck { request_id, answer }),
+        ResponseBody::ClientCount(client_count) => {
+            node.handle(None, Body::BroadcastClientCount { request_id, client_count });
+        }
+        ResponseBody::ServerSideEmit(answer) => {
+            node.handle(None, Body::ServerSideEmitResponse { request_id, answer });
+        }
+        ResponseBody::Sockets(sockets) => {
+            node.handle(None, Body::FetchSocketsResponse { request_id, sockets });
+        }
+        ResponseBody::Rooms(rooms) => node.answer(&request_id, None, Answer::Rooms(rooms)),
+        ResponseBody::Done => {}
+    }
+}
+
+impl Classic {
+    fn send_request(&self, body: RequestBody) -> Result<(), LinkError> {
+        let request = Request { uid: Some(self.uid.clone()), body };
+        self.link.publish(self.channels.request().as_bytes(), &request.encode())
+    }
+
+    fn send_response(&self, to: Option<&str>, response: Response) {
+        // "type 6 answers ignore the option"
+        let specific = self.specific_responses && !matches!(response.body, ResponseBody::ServerSideEmit(_));
+        let private = to.filter(|_| specific).map(|uid| self.channels.private_response(uid));
+        let channel = private.as_deref().unwrap_or(self.channels.response());
+        if let Err(error) = self.link.publish(channel.as_bytes(), &response.encode()) {
+            tracing::debug!(%error, "an answer to another server is not sent");
+        }
+    }
+}
+
+impl Wire for Classic {
+    fn publish(&self, body: Body) -> Result<(), LinkError> {
+        let body = match body {
+            Body::Broadcast { mut packet, request_id, opts } => {
+                packet.namespace = Some(self.namespace.clone());
+                match request_id {
+                    Some(request_id) => RequestBody::Broadcast { request_id, packet, opts },
+                    None => {
+                        let channel = self.channels.broadcast(&opts);
+                        let broadcast = Broadcast { uid: Some(self.uid.clone()), packet, opts };
+                        return self.link.publish(channel.as_bytes(), &broadcast.encode());
+                    }
+                }
+            }
+            Body::SocketsJoin { opts, rooms } => RequestBody::Join { opts, rooms },
+            Body::SocketsLeave { opts, rooms } => RequestBody::Leave { opts, rooms },
+            Body::DisconnectSockets { opts, close } => RequestBody::Disconnect { opts, close },
+            Body::FetchSockets { opts, request_id } => RequestBody::FetchSockets { request_id, opts },
+            Body::ServerSideEmit { request_id, data } => RequestBody::ServerSideEmit { request_id, data },
+            // Answers, and what this adapter does not say.
+            _ => return Ok(()),
+        };
+        self.send_request(body)
+    }
+
+    fn respond(&self, to: Option<&str>, body: Body) -> Result<(), LinkError> {
+        let (request_id, body) = match body {
+            Body::BroadcastAck { request_id, answer } => (request_id, ResponseBody::Ack(answer)),
+            Body::BroadcastClientCount { request_id, client_count } => {
+                (request_id, ResponseBody::ClientCount(client_count))
+            }
+            Body::FetchSocketsResponse { request_id, sockets } => {
+                (request_id, ResponseBody::Sockets(sockets))
+            }
+            Body::ServerSideEmitResponse { request_id, answer } => {
+                (request_id, ResponseBody::ServerSideEmit(answer))
+            }
+            _ => return Ok(()),
+        };
+        self.send_response(to, Response { request_id, body });
+        Ok(())
+    }
+
+    fn server_count(&self) -> BoxFuture<'static, Result<usize, LinkError>> {
+        let count = self.link.subscribers(self.channels.request().as_bytes());
+        Box::pin(async move { Ok(usize::try_from(count.await?).unwrap_or(usize::MAX)) })
+    }
+
+    fn ask_rooms(&self, id: &RequestId) -> Option<Result<(), LinkError>> {
+        Some(self.send_request(RequestBody::AllRooms { request_id: id.clone() }))
+    }
+
+    fn request_id(&self) -> RequestId {
+        RequestId::new(&short_id())
+    }
+
+    fn close(&self) {
+        let subscriptions = std::mem::take(&mut *self.subscriptions.lock());
+        drop(subscriptions);
+    }
+}
+
+/// Node's.
+pub(super) const DEFAULT_REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what is on its way to the others may take when the server closes.
+pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
