@@ -146,7 +146,8 @@ async fn carry_out(event: &Event, notes: &Notes) -> HandlerResult {
     let args = Args(std::mem::take(&mut command.args));
     match command.op.as_str() {
         "info" => {
-            done(event, Info { node: &event.state::<App>().node, adapter: "none", pid: std::process::id() })
+            let App { node, adapter } = event.state();
+            done(event, Info { node, adapter, pid: std::process::id() })
         }
         "emit" => {
             command.target.operator(&namespace)?.emit(&command.event, &args)?;

@@ -17,7 +17,10 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 
 use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
-use ferrio::{ConnectError, Event, HandlerError, MsgpackParser, Server, Socket, Value};
+use ferrio::{
+    ConnectError, Event, HandlerError, LinkError, MsgpackParser, RedisAdapter, RedisConfig, Server,
+    ServerBuilder, ShardedRedisAdapter, Socket, SubscriptionMode, Value,
+};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::net::TcpListener;
@@ -26,6 +29,7 @@ use tokio::net::TcpListener;
 #[derive(Debug)]
 struct App {
     node: String,
+    adapter: String,
 }
 
 type HandlerResult = Result<(), HandlerError>;
@@ -226,29 +230,46 @@ fn serve_captures(io: &Server) {
         .use_(async |_socket: Socket| Err::<(), _>(ConnectError::new("denied").with_data(&Reason { c: 1 })));
 }
 
-/// Settings that come with later versions stop the start, by name.
-fn refuse_unsupported() -> Result<(), String> {
-    let unsupported: [(&str, &[&str]); 7] = [
-        ("EIO3", &["0", "1"]),
-        ("PARSER", &["default", "msgpack"]),
-        ("ADAPTER", &["none"]),
-        ("RECOVERY", &["0", "1"]),
-        ("SPECIFIC_RESPONSE", &["0"]),
-        ("STREAM_COUNT", &["1"]),
-        ("STREAM_SHARDED_PUBSUB", &["0"]),
-    ];
-    for (name, accepted) in unsupported {
-        if let Some(value) = contract::variable(name)
-            && !accepted.contains(&value.as_str())
-        {
-            return Err(format!("{name}={value} is not supported, accepted is {}", accepted.join(", ")));
-        }
+/// Joins the cluster that the variables describe.
+async fn join_cluster(builder: ServerBuilder) -> Result<ServerBuilder, String> {
+    let adapter = contract::variable("ADAPTER").unwrap_or("none".into());
+    if adapter == "none" {
+        return Ok(builder);
     }
-    Ok(())
+    let url = contract::variable("REDIS_URL").ok_or("REDIS_URL is not set")?;
+    // Several URLs, separated by commas, are the nodes of a cluster.
+    let url = url.replace(",redis://", ",").replace(",rediss://", ",");
+    let config = RedisConfig::from_url(&url).map_err(|error| format!("REDIS_URL: {error}"))?;
+    let failed = |error: LinkError| format!("{url}: {error}");
+    let is_set = |name: &str| contract::variable(name).as_deref() == Some("1");
+    Ok(match adapter.as_str() {
+        "redis" => {
+            let mut adapter =
+                RedisAdapter::new(config).publish_on_specific_response_channel(is_set("SPECIFIC_RESPONSE"));
+            if let Some(timeout) = contract::milliseconds("REQUEST_TIMEOUT")? {
+                adapter = adapter.requests_timeout(timeout);
+            }
+            builder.adapter(adapter.connect().await.map_err(failed)?)
+        }
+        "redis-sharded" => {
+            let mode = match contract::variable("SHARDED_MODE").as_deref() {
+                None | Some("dynamic") => SubscriptionMode::Dynamic,
+                Some("dynamic-private") => SubscriptionMode::DynamicPrivate,
+                Some("static") => SubscriptionMode::Static,
+                Some(other) => {
+                    return Err(format!("SHARDED_MODE={other}: accepted is dynamic, dynamic-private, static"));
+                }
+            };
+            let adapter = ShardedRedisAdapter::new(config).subscription_mode(mode);
+            builder.adapter(adapter.connect().await.map_err(failed)?)
+        }
+        other => {
+            return Err(format!("ADAPTER={other}: accepted is none, redis, redis-sharded"));
+        }
+    })
 }
 
-fn build() -> Result<Server, String> {
-    refuse_unsupported()?;
+async fn build() -> Result<Server, String> {
     let mut config = EngineConfig::default();
     config.path = "/socket.io".to_owned();
     if contract::variable("APP").as_deref() != Some("captures") {
@@ -267,9 +288,10 @@ fn build() -> Result<Server, String> {
     let serves_client = contract::serves_client()?;
     let nowhere: contract::Log = Arc::new(drop);
     let hooks = contract::Hooks::read(&mut config, &nowhere)?;
-    let mut builder = Server::builder()
-        .engine(config)
-        .state(App { node: contract::variable("NODE_NAME").unwrap_or("node".into()) });
+    let mut builder = Server::builder().engine(config).state(App {
+        node: contract::variable("NODE_NAME").unwrap_or("node".into()),
+        adapter: contract::variable("ADAPTER").unwrap_or("none".into()),
+    });
     if let Some(timeout) = connect_timeout {
         builder = builder.connect_timeout(timeout);
     }
@@ -282,7 +304,7 @@ fn build() -> Result<Server, String> {
     if contract::variable("PARSER").as_deref() == Some("msgpack") {
         builder = builder.parser(MsgpackParser);
     }
-    let io = builder.build().map_err(|error| error.to_string())?;
+    let io = join_cluster(builder).await?.build().map_err(|error| error.to_string())?;
     for (namespace, message, data) in hooks.refuse {
         let mut error = ConnectError::new(message);
         if let Some(data) = data {
@@ -297,7 +319,7 @@ fn build() -> Result<Server, String> {
 }
 
 async fn run() -> Result<(), String> {
-    let io = build()?;
+    let io = build().await?;
     match contract::variable("APP").as_deref() {
         None | Some("conformance") => serve_conformance(&io)?,
         Some("captures") => serve_captures(&io),
