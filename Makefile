@@ -26,7 +26,7 @@ rust-test: redis ## unit, property, vector and integration tests in Rust (the fu
 	cargo test --all-features
 
 peers: protocol-tools matrix ## official clients and raw conversations, against ferrio and against Node's own server
-	cargo build --profile quick --example conformance --example engine_conformance --example bench_server
+	cargo build --profile quick --features redis --example conformance --example engine_conformance --example bench_server
 	cd protocol-tests && npm test
 	cd protocol-tests && npm test -- --server "$(EXAMPLES)/conformance" \
 		--engine-server "$(EXAMPLES)/engine_conformance" --bench-server "$(EXAMPLES)/bench_server --port {port}"
@@ -34,7 +34,7 @@ peers: protocol-tools matrix ## official clients and raw conversations, against 
 
 matrix: protocol-tools ## every generation of clients over every transport, against Node's own server and ferrio
 	@for tool in chromium nginx python; do scripts/tools.sh $$tool || true; done
-	cargo build --profile quick --example conformance
+	cargo build --profile quick --features redis --example conformance
 	cd protocol-tests && npm run --silent matrix
 	cd protocol-tests && npm run --silent matrix -- --server "$(EXAMPLES)/conformance"
 
