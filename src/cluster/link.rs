@@ -85,7 +85,7 @@ pub(crate) type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
 
 impl RedisLink {
     /// Begins to connect, and returns at once. `prefix` begins the names of the channels on which the link tests itself,
-    /// `<prefix>-ferrio-ping#…`.
+    /// `<prefix>-ferrio-ping#…`; a user of an access control list needs the right to these, too.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -733,6 +733,13 @@ impl Shared {
             _ => false,
         };
         *self.last_error.lock() = Some(LastError { reason: error.to_string().into(), is_refusal });
+    }
+
+    /// A connection was made: what refused us before is no longer what others wait for.
+    pub(super) fn succeeded(&self) {
+        if let Some(last) = &mut *self.last_error.lock() {
+            last.is_refusal = false;
+        }
     }
 
     pub(super) fn progressed(&self) {

@@ -252,7 +252,11 @@ async fn run(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
     let mut was_connected = false;
     loop {
         let ping = Arc::new(Ping::new(&shared, &key));
-        let end = match open(&shared, &key, attempts, &ping, &wake).await {
+        let opened = tokio::select! {
+            opened = open(&shared, &key, attempts, &ping, &wake) => opened,
+            () = closing(&shared, &wake) => Err(lost("the link is being closed")),
+        };
+        let end = match opened {
             Ok(mut listening) => {
                 let mut have = HashSet::new();
                 let subscribed = || {
@@ -263,6 +267,7 @@ async fn run(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
                     attempts = 0;
                     backoff.reset();
                     shared.subscriptions.lock().set_state(&key, ConnectionState::Connected);
+                    shared.succeeded();
                 };
                 let end = serve(&shared, &key, &wake, &ping, &mut listening, &mut have, subscribed).await;
                 let mut subscriptions = shared.subscriptions.lock();
@@ -369,6 +374,10 @@ async fn serve(
             for channel in changes.remove {
                 have.remove(&channel);
             }
+            if changes.add.contains(&ping.channel) && !is_granted(&changes.add, &answers, &ping.channel) {
+                warn!(key = ?key, "Redis refuses the watchdog's channel: nobody notices a deaf subscription");
+                ping.gives_up();
+            }
             retry = keep_answers(shared, have, changes.add, answers);
             if let Some(subscribed) = subscribed.take() {
                 subscribed();
@@ -394,6 +403,10 @@ async fn serve(
             () = retry => shared.subscriptions.lock().compare_all(key),
         }
     }
+}
+
+fn is_granted(channels: &[Channel], answers: &[Result<(), RedisError>], channel: &Channel) -> bool {
+    channels.iter().zip(answers).any(|(granted, answer)| granted == channel && answer.is_ok())
 }
 
 /// Notes which subscriptions are there; when to try again those that this node does not, or not yet, take.
@@ -724,6 +737,10 @@ impl Ping {
         if let Some(number) = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok()) {
             self.seen.send_replace(number);
         }
+    }
+
+    fn gives_up(&self) {
+        self.seen.send_replace(u64::MAX);
     }
 
     /// Ends when Redis has taken a ping and it has not come back in time.
