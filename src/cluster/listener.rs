@@ -490,7 +490,7 @@ async fn open(
         if push.kind == PushKind::SUnsubscribe {
             moved.left(push.data);
         } else if let Some((channel, incoming)) = pushed(push) {
-            heard(&hearing, &ping, channel, incoming);
+            heard(&hearing, &ping, &channel, incoming);
         }
         Ok::<_, redis::aio::SendError>(())
     };
@@ -603,7 +603,7 @@ async fn pump(shared: Arc<Shared>, ping: Arc<Ping>, mut stream: PubSubStream, ga
             message = stream.next() => match message {
                 Some(message) => {
                     if let Some((channel, incoming)) = message_of(&message) {
-                        heard(&shared, &ping, channel, incoming);
+                        heard(&shared, &ping, &channel, incoming);
                     }
                 }
                 None => return,
@@ -641,11 +641,11 @@ fn pushed(push: PushInfo) -> Option<(Channel, Incoming)> {
     Some((subscribed, incoming))
 }
 
-fn heard(shared: &Shared, ping: &Ping, subscribed: Channel, incoming: Incoming) {
-    if subscribed == ping.channel {
+fn heard(shared: &Shared, ping: &Ping, subscribed: &Channel, incoming: Incoming) {
+    if *subscribed == ping.channel {
         return ping.came_back(&incoming.payload);
     }
-    let handler = shared.subscriptions.lock().handler(&subscribed);
+    let handler = shared.subscriptions.lock().handler(subscribed);
     let Some(handler) = handler else { return };
     shared.counters.received.add();
     // The other channels of this connection must not suffer.

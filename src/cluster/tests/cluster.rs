@@ -1,6 +1,6 @@
 //! A Redis Cluster of three masters.
 
-use super::redis_server::RedisCluster;
+use super::redis_server::{RedisCluster, RedisServer};
 use super::*;
 use crate::cluster::topology::slot;
 
@@ -113,4 +113,29 @@ async fn a_node_that_restarts_is_found_again() {
         heard.until(&format!("{name}=x"), || drop(link.publish_sharded(name.as_bytes(), b"x"))).await;
     }
     heard.until("c=y", || drop(link.publish(b"c", b"y"))).await;
+}
+
+#[tokio::test]
+async fn the_watchdog_tests_each_connection_of_a_cluster() {
+    let cluster = RedisCluster::start();
+    let config = config(&cluster.url()).watchdog(Duration::from_millis(20), Duration::from_secs(20));
+    let link = RedisLink::open(config, "test");
+    let _plain = link.subscribe(plain("c"), |_| {});
+    let _sharded: Vec<_> =
+        (0..30).map(|number| link.subscribe(sharded(&number.to_string()), |_| {})).collect();
+    link.ready().await.unwrap();
+    let pings = |node: &RedisServer, command: &str| {
+        let stats = node.cli(&["INFO", "commandstats"]);
+        let start = format!("cmdstat_{command}:calls=");
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&start)?.split(',').next()?.parse().ok());
+        calls.unwrap_or(0)
+    };
+    until("each node has carried several", || {
+        let all = cluster.nodes.iter().all(|node| pings(node, "spublish") >= 3);
+        all && cluster.nodes.iter().map(|node| pings(node, "publish")).sum::<u32>() >= 3
+    })
+    .await;
+    assert_eq!(link.stats().watchdog_renewals, 0);
+    // Nobody hears of them.
+    assert_eq!((link.stats().received, link.stats().published), (0, 0));
 }
