@@ -73,7 +73,12 @@ async fn ping(shared: &Shared, commands: &mut Commands) -> Result<(), ConnectErr
 }
 
 /// Sends batch after batch until the connection is lost, and says why it is.
-async fn serve(shared: &Shared, target: &Target, wake: &Notify, commands: &mut Commands) -> ConnectError {
+async fn serve(
+    shared: &Arc<Shared>,
+    target: &Target,
+    wake: &Notify,
+    commands: &mut Commands,
+) -> ConnectError {
     loop {
         let batch = shared.router.lock().take(target);
         if batch.is_empty() {
@@ -136,7 +141,7 @@ impl Drop for UnderWay<'_> {
 
 /// Gives each entry its answer, or sends it to another node. An error says that this is no longer a master.
 fn distribute(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     target: &Target,
     batch: Vec<Entry>,
     answers: Vec<Value>,
@@ -158,7 +163,7 @@ fn distribute(
                 && entry.redirections < MAX_REDIRECTIONS
             {
                 shared.refresh_topology();
-                shared.router.lock().redirect(entry, to, asking);
+                shared.router.lock().redirect(entry, to, asking, shared.lane());
                 continue;
             }
             if error.code() == "READONLY" {

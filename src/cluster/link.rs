@@ -176,10 +176,10 @@ impl RedisLink {
     ) -> impl Future<Output = Result<(), LinkError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         let accepted = self.shared().message("PUBLISH", channel, payload, Route::Any, Some(reply));
-        let within = self.shared().config.response_timeout;
+        let deadline = Instant::now() + self.shared().config.response_timeout;
         async move {
             accepted?;
-            within_time(answer, Instant::now() + within).await.map(|_| ())
+            within_time(answer, deadline).await.map(|_| ())
         }
     }
 
@@ -698,7 +698,7 @@ impl Shared {
     }
 
     /// Makes the task of a lane.
-    fn lane(self: &Arc<Shared>) -> impl Fn(Target, Arc<Notify>) -> Task {
+    pub(super) fn lane(self: &Arc<Shared>) -> impl Fn(Target, Arc<Notify>) -> Task {
         let shared = Arc::clone(self);
         move |target, wake| Task::spawn(lane::run(Arc::clone(&shared), target, wake))
     }
@@ -711,7 +711,7 @@ impl Shared {
         let subscribed =
             self.subscriptions.lock().ready().map_err(|(channel, reason)| LinkError::NotReady {
                 reason: format!(
-                    "Redis refuses the subscription of {channel}: {reason} (sharded ones need Redis 7)"
+                    "Redis refuses the subscription of {channel}: {reason} (sharded ones need Redis 7, a cluster redis+cluster://)"
                 ),
             })?;
         if publisher == ConnectionState::Connected && subscribed && self.readers.lock().are_positioned() {

@@ -244,6 +244,17 @@ struct Changes {
     remove: Vec<Channel>,
 }
 
+impl Changes {
+    /// As many at a time as Redis certainly confirms within the time for an answer.
+    fn portions(mut self) -> impl Iterator<Item = Changes> {
+        std::iter::from_fn(move || {
+            let take = |from: &mut Vec<Channel>| from.split_off(from.len().saturating_sub(PORTION));
+            let portion = Changes { remove: take(&mut self.remove), add: take(&mut self.add) };
+            (portion.add.len() + portion.remove.len() > 0).then_some(portion)
+        })
+    }
+}
+
 /// Connects, subscribes, listens, and connects again, until the link closes or ends it.
 async fn run(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
     let config = &shared.config;
@@ -360,25 +371,29 @@ async fn serve(
             changes =
                 Changes { add: Vec::new(), remove: have.drain().chain([ping.channel.clone()]).collect() };
         }
-        let mut retry = None;
-        if !changes.add.is_empty() || !changes.remove.is_empty() {
+        let mut retry: Option<Duration> = None;
+        for portion in changes.portions() {
             let answers = tokio::select! {
                 () = listening.task.ended() => return End::Lost(lost("Redis closed the connection")),
-                answers = timeout(shared.config.response_timeout, listening.control.apply(&listening.moves, &changes)) => answers,
+                answers = timeout(
+                    shared.config.response_timeout,
+                    listening.control.apply(&listening.moves, &portion),
+                ) => answers,
             };
             let answers = match answers {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(error)) => return End::Lost(error.into()),
                 Err(_) => return End::Lost(lost("Redis does not answer")),
             };
-            for channel in changes.remove {
+            for channel in portion.remove {
                 have.remove(&channel);
             }
-            if changes.add.contains(&ping.channel) && !is_granted(&changes.add, &answers, &ping.channel) {
+            let mut granted = portion.add.iter().zip(&answers);
+            if granted.any(|(channel, answer)| *channel == ping.channel && answer.is_err()) {
                 warn!(key = ?key, "Redis refuses the watchdog's channel: nobody notices a deaf subscription");
                 ping.gives_up();
             }
-            retry = keep_answers(shared, have, changes.add, answers);
+            retry = keep_answers(shared, have, portion.add, answers).or(retry);
             if let Some(subscribed) = subscribed.take() {
                 subscribed();
             }
@@ -405,10 +420,6 @@ async fn serve(
     }
 }
 
-fn is_granted(channels: &[Channel], answers: &[Result<(), RedisError>], channel: &Channel) -> bool {
-    channels.iter().zip(answers).any(|(granted, answer)| granted == channel && answer.is_ok())
-}
-
 /// Notes which subscriptions are there; when to try again those that this node does not, or not yet, take.
 fn keep_answers(
     shared: &Arc<Shared>,
@@ -424,7 +435,10 @@ fn keep_answers(
                 subscriptions.confirm(&channel);
                 have.insert(channel);
             }
-            Err(refused) if matches!(refused.code(), Some("CLUSTERDOWN" | "MOVED" | "TRYAGAIN")) => {
+            Err(refused)
+                if shared.config.is_cluster()
+                    && matches!(refused.code(), Some("CLUSTERDOWN" | "MOVED" | "TRYAGAIN")) =>
+            {
                 subscriptions.unconfirm(&channel, None);
                 shared.refresh_topology();
                 retry = Some(RETRY_MOVED);
@@ -838,6 +852,8 @@ impl<S: Io> AsyncWrite for Gated<S> {
 
 /// Read at once from a RESP2 connection before it is handled: many messages, and little memory.
 const GATE_BYTES: usize = 256 * 1024;
+/// Channels subscribed between two looks at what else has happened.
+const PORTION: usize = 2000;
 /// Their answers come back in one piece, too.
 const COMMANDS_PER_WRITE: usize = 256;
 /// A cluster that moves a slot, or elects a master, is done within moments.

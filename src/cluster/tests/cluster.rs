@@ -65,6 +65,8 @@ async fn a_slot_that_moves_takes_its_channels_and_streams_along() {
             move |m| h(m)
         })
     });
+    let (sender, mut entries) = mpsc::unbounded_channel();
+    let _reader = link.read_stream("a", move |entry| sender.send(entry).unwrap());
     link.ready().await.unwrap();
     let name = b"a";
     let owner = |slot: u16| match slot {
@@ -82,6 +84,8 @@ async fn a_slot_that_moves_takes_its_channels_and_streams_along() {
     heard.until("a=moved", || link.publish_sharded(name, b"moved").unwrap()).await;
     link.set("a", b"value", PATIENCE).await.unwrap();
     assert_eq!(link.take("a").await, Ok(Some(Bytes::from_static(b"value"))));
+    let id = link.xadd("a", 10, &[("n", b"1")], PATIENCE).await.unwrap();
+    assert_eq!(soon(entries.recv()).await.unwrap().id, id);
     for other in ["b", "c"] {
         heard.until(&format!("{other}=x"), || link.publish_sharded(other.as_bytes(), b"x").unwrap()).await;
     }
