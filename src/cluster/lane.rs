@@ -12,8 +12,9 @@ use tracing::{debug, info, warn};
 use super::backoff::Backoff;
 use super::config::Endpoint;
 use super::connect::{self, Commands, ConnectError, Target};
-use super::link::{ConnectionState, LinkError, Shared};
 use super::router::{Entry, Kind};
+use super::shared::Shared;
+use super::status::{ConnectionState, LinkError};
 
 /// Connects, sends, and connects again, until the link ends it.
 pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) {

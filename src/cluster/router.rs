@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::config::{Endpoint, RedisConfig};
 use super::connect::{Target, Task};
-use super::link::{ConnectionState, LinkError};
+use super::status::{ConnectionState, LinkError};
 use super::topology::{Topology, slot};
 
 /// Commands that stay together, and who waits for the answer to the last of them.

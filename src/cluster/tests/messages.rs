@@ -212,7 +212,7 @@ async fn many_channels_come_and_go() {
         let subscribe = |number: u32| {
             let handler = handler.clone();
             let name = number.to_string();
-            let channel = if number % 2 == 0 { plain(&name) } else { sharded(&name) };
+            let channel = if number.is_multiple_of(2) { plain(&name) } else { sharded(&name) };
             link.subscribe(channel, move |m| handler(m))
         };
         let mut all: Vec<_> = (0..9000).map(subscribe).collect();
