@@ -257,7 +257,9 @@ async fn join_cluster(builder: ServerBuilder) -> Result<ServerBuilder, String> {
                 Some("dynamic-private") => SubscriptionMode::DynamicPrivate,
                 Some("static") => SubscriptionMode::Static,
                 Some(other) => {
-                    return Err(format!("SHARDED_MODE={other}: accepted is dynamic, dynamic-private, static"));
+                    return Err(format!(
+                        "SHARDED_MODE={other}: accepted is dynamic, dynamic-private, static"
+                    ));
                 }
             };
             let adapter = ShardedRedisAdapter::new(config).subscription_mode(mode);

@@ -440,7 +440,6 @@ fn parse(url: &str) -> Result<Parsed, RedisConfigError> {
 }
 
 /// The hosts, user and password as they stand there, and the path after the last host.
-#[expect(clippy::type_complexity, reason = "used once, just below its caller")]
 fn hosts<'a>(
     scheme: &str,
     rest: &'a str,
@@ -522,30 +521,30 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(url: &str, servers: Servers, expected: &Login) -> RedisConfig {
+    fn check(url: &str, servers: &Servers, expected: &Login) -> RedisConfig {
         let config = RedisConfig::from_url(url).unwrap();
-        assert_eq!(config.servers, servers, "{url}");
+        assert_eq!(config.servers, *servers, "{url}");
         assert!(config.login == *expected, "{url}");
         config
     }
 
     #[test]
     fn urls_say_where_redis_is() {
-        check("redis://localhost", Servers::One(tcp("localhost", 6379)), &Login::default());
-        check("redis://[::1]:7000/3", Servers::One(tcp("::1", 7000)), &login(None, None, 3));
-        check("redis://:p%40ss@h/", Servers::One(tcp("h", 6379)), &login(None, Some("p@ss"), 0));
+        check("redis://localhost", &Servers::One(tcp("localhost", 6379)), &Login::default());
+        check("redis://[::1]:7000/3", &Servers::One(tcp("::1", 7000)), &login(None, None, 3));
+        check("redis://:p%40ss@h/", &Servers::One(tcp("h", 6379)), &login(None, Some("p@ss"), 0));
         let both = login(Some("me"), Some("word"), 0);
-        assert!(check("rediss://me:word@h:1", Servers::One(tcp("h", 1)), &both).tls.is_some());
+        assert!(check("rediss://me:word@h:1", &Servers::One(tcp("h", 1)), &both).tls.is_some());
         let nodes = Servers::Cluster(vec![tcp("a", 1), tcp("b", 2), tcp("c", 6379)]);
-        check("redis://me:word@a:1,b:2,redis://me:word@c", nodes, &both);
-        check("redis+cluster://a:1", Servers::Cluster(vec![tcp("a", 1)]), &Login::default());
+        check("redis://me:word@a:1,b:2,redis://me:word@c", &nodes, &both);
+        check("redis+cluster://a:1", &Servers::Cluster(vec![tcp("a", 1)]), &Login::default());
         let sentinel =
             Servers::Sentinel { master: "main".to_owned(), sentinels: vec![tcp("a", 26379), tcp("b", 2)] };
         let config =
-            check("redis+sentinel://:x@a,b:2/main/4?sentinel_pass=y", sentinel, &login(None, Some("x"), 4));
+            check("redis+sentinel://:x@a,b:2/main/4?sentinel_pass=y", &sentinel, &login(None, Some("x"), 4));
         assert_eq!(config.sentinel_login.password.as_deref(), Some("y"));
         let path = Servers::One(Endpoint::Unix("/run/redis.sock".into()));
-        check("redis+unix:///run/redis.sock?db=1&user=u&pass=p", path, &login(Some("u"), Some("p"), 1));
+        check("redis+unix:///run/redis.sock?db=1&user=u&pass=p", &path, &login(Some("u"), Some("p"), 1));
         assert!(RedisConfig::from_url("valkey://h?protocol=resp3").unwrap().resp3);
     }
 

@@ -12,8 +12,9 @@ use tracing::{debug, info, warn};
 use super::backoff::Backoff;
 use super::config::Endpoint;
 use super::connect::{self, Commands, ConnectError, Target};
-use super::link::{ConnectionState, LinkError, Shared};
 use super::router::{Entry, Kind};
+use super::shared::Shared;
+use super::status::{ConnectionState, LinkError};
 
 /// Connects, sends, and connects again, until the link ends it.
 pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) {
@@ -32,6 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) 
                 attempts = 0;
                 backoff.reset();
                 shared.router.lock().set_state(&target, ConnectionState::Connected);
+                shared.succeeded();
                 shared.progressed();
                 let lost = serve(&shared, &target, &wake, &mut commands).await;
                 warn!(target = ?target, reason = %lost, "publishing connection to Redis is lost");
@@ -59,22 +61,38 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) 
 /// A connection on which Redis has answered: one that is loading its data, or wants a password, does not count.
 async fn connected(shared: &Shared, target: &Target) -> Result<Commands, ConnectError> {
     let mut commands = connect::commands(&shared.config, target).await?;
-    let ping = redis::cmd("PING");
-    let answer = commands.connection.req_packed_command(&ping);
-    let answer = timeout(shared.config.response_timeout, answer).await;
-    answer.map_err(|_| ConnectError::TimedOut)??.extract_error()?;
+    ping(shared, &mut commands).await?;
     Ok(commands)
 }
 
+async fn ping(shared: &Shared, commands: &mut Commands) -> Result<(), ConnectError> {
+    let ping = redis::cmd("PING");
+    let answer = commands.connection.req_packed_command(&ping);
+    let answer = timeout(shared.config.response_timeout, answer).await;
+    answer.map_err(|_| unanswered())??.extract_error()?;
+    Ok(())
+}
+
 /// Sends batch after batch until the connection is lost, and says why it is.
-async fn serve(shared: &Shared, target: &Target, wake: &Notify, commands: &mut Commands) -> ConnectError {
+async fn serve(
+    shared: &Arc<Shared>,
+    target: &Target,
+    wake: &Notify,
+    commands: &mut Commands,
+) -> ConnectError {
     loop {
         let batch = shared.router.lock().take(target);
         if batch.is_empty() {
             tokio::select! {
                 () = wake.notified() => continue,
                 () = commands.driver.ended() => return closed(),
+                () = sleep(shared.config.ping_interval) => {}
             }
+            // A dead connection is better found before there is a message to lose on it.
+            if let Err(error) = ping(shared, commands).await {
+                return error;
+            }
+            continue;
         }
         let mut under_way = UnderWay { shared, batch };
         let mut pipeline = Pipeline::new();
@@ -90,7 +108,7 @@ async fn serve(shared: &Shared, target: &Target, wake: &Notify, commands: &mut C
         let answers = match timeout(shared.config.response_timeout, answers).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => return error.into(),
-            Err(_) => return ConnectError::Io(std::io::Error::other("Redis does not answer")),
+            Err(_) => return unanswered(),
         };
         if let Some(error) = distribute(shared, target, std::mem::take(&mut under_way.batch), answers) {
             return error;
@@ -124,7 +142,7 @@ impl Drop for UnderWay<'_> {
 
 /// Gives each entry its answer, or sends it to another node. An error says that this is no longer a master.
 fn distribute(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     target: &Target,
     batch: Vec<Entry>,
     answers: Vec<Value>,
@@ -146,7 +164,7 @@ fn distribute(
                 && entry.redirections < MAX_REDIRECTIONS
             {
                 shared.refresh_topology();
-                shared.router.lock().redirect(entry, to, asking);
+                shared.router.lock().redirect(entry, to, asking, shared.lane());
                 continue;
             }
             if error.code() == "READONLY" {
@@ -188,6 +206,10 @@ fn redirection(error: &ServerError, target: &Target) -> Option<(Endpoint, bool)>
     let Target::Node(from) = target else { return None };
     let (_slot, address) = error.details()?.split_once(' ')?;
     Some((connect::redirected(address, from)?, asking))
+}
+
+fn unanswered() -> ConnectError {
+    ConnectError::Io(std::io::Error::other("Redis does not answer"))
 }
 
 fn closed() -> ConnectError {

@@ -6,24 +6,23 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::{Cmd, ErrorKind, Value, cmd, from_redis_value};
+use redis::{Value, cmd, from_redis_value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::backoff::Backoff;
-use super::config::{Endpoint, RedisConfig, Servers};
-use super::connect::{self, ConnectError, Target, Task};
-use super::lane;
-use super::listener::Subscriptions;
-use super::router::{Entry, Kind, Route, Router};
-use super::stream_reader::{Readers, StreamEntry, StreamReader, entries};
-use super::topology::{Topology, slot};
+use super::config::RedisConfig;
+use super::connect::{Target, Task};
+use super::router::{Kind, Route, Router};
+use super::shared::{Counters, Shared, keep_topology, within_time};
+use super::status::{LinkError, LinkStats, LinkStatus};
+use super::stream_reader::{StreamEntry, StreamReader, entries};
+use super::topology::slot;
 use crate::sync::Mutex;
 
 /// The connections to Redis. Cheap to clone; the last clone that is dropped ends them, [`RedisLink::close`] in good order.
@@ -85,7 +84,7 @@ pub(crate) type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
 
 impl RedisLink {
     /// Begins to connect, and returns at once. `prefix` begins the names of the channels on which the link tests itself,
-    /// `<prefix>-ferrio-ping#…`.
+    /// `<prefix>-ferrio-ping#…`; a user of an access control list needs the right to these, too.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -176,10 +175,10 @@ impl RedisLink {
     ) -> impl Future<Output = Result<(), LinkError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         let accepted = self.shared().message("PUBLISH", channel, payload, Route::Any, Some(reply));
-        let within = self.shared().config.response_timeout;
+        let deadline = Instant::now() + self.shared().config.response_timeout;
         async move {
             accepted?;
-            within_time(answer, Instant::now() + within).await.map(|_| ())
+            within_time(answer, deadline).await.map(|_| ())
         }
     }
 
@@ -440,409 +439,6 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// How the connections to Redis are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LinkStatus {
-    /// The connection that publishes; in a cluster the worst of them.
-    pub publisher: ConnectionState,
-    /// The connection that subscribes; in a cluster the worst of them.
-    pub subscriber: ConnectionState,
-    /// The connections that read streams: the worst of them.
-    pub readers: ConnectionState,
-    /// Why a connection was lost or not made the last time, if there was such a time.
-    pub last_error: Option<String>,
-}
-
-/// How a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// It has been closed, for good.
-    Closed,
-    /// It works.
-    Connected,
-    /// It is not needed: nothing is subscribed, or read.
-    Idle,
-    /// It is being made, for the first time or again.
-    Reconnecting {
-        /// Since when there is none.
-        since: Instant,
-        /// How many attempts have failed since then.
-        attempts: u32,
-    },
-}
-
-impl ConnectionState {
-    /// To find the worst: the longest outage.
-    pub(super) fn badness(&self) -> (u8, Duration) {
-        match self {
-            ConnectionState::Idle => (0, Duration::ZERO),
-            ConnectionState::Connected => (1, Duration::ZERO),
-            ConnectionState::Reconnecting { since, .. } => (2, since.elapsed()),
-            ConnectionState::Closed => (3, Duration::ZERO),
-        }
-    }
-}
-
-/// What the connections to Redis have done since they were opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LinkStats {
-    /// Messages that Redis has taken.
-    pub published: u64,
-    /// Messages and questions refused because too much waited, or because the link was closed; and those that waited when
-    /// it was closed.
-    pub dropped: u64,
-    /// Messages that Redis has refused (no right, no memory, read-only).
-    pub failed: u64,
-    /// Incoming messages that made no sense.
-    pub ignored: u64,
-    /// Messages that were under way when the connection was lost: Redis may have them or not, and they are not sent again.
-    pub lost: u64,
-    /// Incoming messages, those that made no sense included.
-    pub received: u64,
-    /// How often a connection was made again.
-    pub reconnects: u64,
-    /// Messages larger than `max_publish_bytes`.
-    pub refused_too_large: u64,
-    /// How often a subscribing connection was found deaf and made anew.
-    pub watchdog_renewals: u64,
-    /// Bytes that wait for Redis or for its answer, now.
-    pub queued_bytes: usize,
-    /// Commands that wait for Redis or for its answer, now.
-    pub queued_messages: usize,
-}
-
-/// Why Redis did not do what it was asked to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// Too much waits for Redis already.
-    Backlogged {
-        /// Commands that wait.
-        messages: usize,
-        /// Their bytes.
-        bytes: usize,
-    },
-    /// The link is closed.
-    Closed,
-    /// The connection was lost while the answer was awaited.
-    Lost,
-    /// There is no connection yet, or not all of them.
-    NotReady {
-        /// What is missing.
-        reason: String,
-    },
-    /// Redis answered with an error.
-    Redis {
-        /// What it said.
-        message: String,
-    },
-    /// No answer came in time.
-    TimedOut,
-    /// A message is larger than `max_publish_bytes`.
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// The answer is none to this command.
-    UnexpectedAnswer,
-}
-
-impl fmt::Display for LinkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LinkError::Backlogged { messages, bytes } => write!(
-                f,
-                "{messages} commands of {bytes} bytes wait for Redis already (RedisConfig::queue_messages, queue_bytes)"
-            ),
-            LinkError::Closed => f.write_str("the link to Redis is closed"),
-            LinkError::Lost => f.write_str("the connection to Redis was lost while the answer was awaited"),
-            LinkError::NotReady { reason } => write!(f, "no connection to Redis: {reason}"),
-            LinkError::Redis { message } => write!(f, "Redis answered: {message}"),
-            LinkError::TimedOut => {
-                f.write_str("Redis did not answer in time (RedisConfig::response_timeout)")
-            }
-            LinkError::TooLarge { bytes, limit } => write!(
-                f,
-                "a message of {bytes} bytes is larger than {limit} bytes (RedisConfig::max_publish_bytes, to be raised \
-                 together with Redis's client-output-buffer-limit)"
-            ),
-            LinkError::UnexpectedAnswer => f.write_str("Redis gave an answer that is none to this command"),
-        }
-    }
-}
-
-impl std::error::Error for LinkError {}
-
-/// What the tasks of a link share.
-pub(crate) struct Shared {
-    pub(super) config: RedisConfig,
-    pub(super) runtime: Handle,
-    prefix: String,
-    pub(super) router: Mutex<Router>,
-    pub(super) subscriptions: Mutex<Subscriptions>,
-    pub(super) readers: Mutex<Readers>,
-    pub(super) counters: Counters,
-    /// Changes when something did for which somebody may wait.
-    progress: watch::Sender<()>,
-    refresh: Notify,
-    last_error: Mutex<Option<LastError>>,
-    pub(super) logged_failure: AtomicBool,
-    logged_ignored: AtomicBool,
-}
-
-struct LastError {
-    reason: Arc<str>,
-    /// Trying again will not help: Redis refuses us.
-    is_refusal: bool,
-}
-
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) published: Counter,
-    pub(super) dropped: Counter,
-    pub(super) failed: Counter,
-    pub(super) ignored: Counter,
-    pub(super) lost: Counter,
-    pub(super) received: Counter,
-    pub(super) reconnects: Counter,
-    pub(super) refused_too_large: Counter,
-    pub(super) watchdog_renewals: Counter,
-}
-
-#[derive(Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Shared {
-    fn message(
-        &self,
-        command: &str,
-        channel: &[u8],
-        payload: &[u8],
-        route: Route,
-        reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
-    ) -> Result<(), LinkError> {
-        // Looked at before it is copied.
-        self.check_size(payload.len())?;
-        self.message_of(cmd(command).arg(channel).arg(payload).take(), payload.len(), route, reply)
-    }
-
-    fn message_of(
-        &self,
-        command: Cmd,
-        payload_bytes: usize,
-        route: Route,
-        reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
-    ) -> Result<(), LinkError> {
-        self.check_size(payload_bytes)?;
-        self.enqueue(vec![command], route, Kind::Message, reply)
-    }
-
-    fn check_size(&self, bytes: usize) -> Result<(), LinkError> {
-        let limit = self.config.max_publish_bytes;
-        if bytes > limit {
-            self.counters.refused_too_large.add();
-            return Err(LinkError::TooLarge { bytes, limit });
-        }
-        Ok(())
-    }
-
-    /// Asks; the commands are queued now, the answer is that to the last of them.
-    pub(super) fn ask(
-        &self,
-        commands: Vec<Cmd>,
-        route: Route,
-        kind: Kind,
-        within: Duration,
-    ) -> impl Future<Output = Result<Value, LinkError>> + Send + use<> {
-        let (reply, answer) = oneshot::channel();
-        let accepted = self.enqueue(commands, route, kind, Some(reply));
-        let deadline = Instant::now() + within;
-        async move {
-            accepted?;
-            within_time(answer, deadline).await
-        }
-    }
-
-    fn enqueue(
-        &self,
-        commands: Vec<Cmd>,
-        route: Route,
-        kind: Kind,
-        reply: Option<oneshot::Sender<Result<Value, LinkError>>>,
-    ) -> Result<(), LinkError> {
-        let bytes = commands
-            .iter()
-            .flat_map(Cmd::args_iter)
-            .map(|argument| match argument {
-                redis::Arg::Simple(bytes) => bytes.len() + BYTES_PER_ARGUMENT,
-                _ => BYTES_PER_ARGUMENT,
-            })
-            .sum();
-        let entry = Entry { commands, route, kind, reply, asking: false, redirections: 0, bytes };
-        self.router.lock().enqueue(entry).inspect_err(|_| self.counters.dropped.add())
-    }
-
-    /// Makes the task of a lane.
-    fn lane(self: &Arc<Shared>) -> impl Fn(Target, Arc<Notify>) -> Task {
-        let shared = Arc::clone(self);
-        move |target, wake| Task::spawn(lane::run(Arc::clone(&shared), target, wake))
-    }
-
-    fn is_ready(&self) -> Result<bool, LinkError> {
-        let publisher = self.router.lock().state();
-        if publisher == ConnectionState::Closed {
-            return Err(LinkError::Closed);
-        }
-        let subscribed =
-            self.subscriptions.lock().ready().map_err(|(channel, reason)| LinkError::NotReady {
-                reason: format!(
-                    "Redis refuses the subscription of {channel}: {reason} (sharded ones need Redis 7)"
-                ),
-            })?;
-        if publisher == ConnectionState::Connected && subscribed && self.readers.lock().are_positioned() {
-            return Ok(true);
-        }
-        match &*self.last_error.lock() {
-            Some(last) if last.is_refusal => Err(LinkError::NotReady { reason: last.reason.to_string() }),
-            _ => Ok(false),
-        }
-    }
-
-    /// A connection was lost, or could not be made.
-    pub(super) fn failed(&self, error: &ConnectError) {
-        let is_refusal = match error {
-            ConnectError::Redis(error) => {
-                matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::RESP3NotSupported)
-                    || matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"))
-            }
-            _ => false,
-        };
-        *self.last_error.lock() = Some(LastError { reason: error.to_string().into(), is_refusal });
-    }
-
-    pub(super) fn progressed(&self) {
-        self.progress.send_replace(());
-    }
-
-    /// Asks the cluster for its slots soon, if it is one.
-    pub(super) fn refresh_topology(&self) {
-        self.refresh.notify_one();
-    }
-
-    pub(super) fn ping_channel(&self) -> Bytes {
-        let random = getrandom::u64().expect("the operating system gives random bytes");
-        format!("{}-ferrio-ping#{random:016x}", self.prefix).into()
-    }
-
-    pub(super) fn log_once(&self, logged: &AtomicBool, log: impl FnOnce()) {
-        if !logged.swap(true, Ordering::Relaxed) {
-            log();
-        }
-    }
-
-    fn end(&self) {
-        let left = self.router.lock().end();
-        for entry in left {
-            self.counters.dropped.add();
-            entry.answer(Err(LinkError::Closed));
-        }
-        let handlers = self.subscriptions.lock().end();
-        drop(handlers);
-        let readers = self.readers.lock().end();
-        drop(readers);
-        self.progressed();
-    }
-}
-
-/// Asks a cluster for its slots: at the start, when something went to the wrong node, and now and then.
-async fn keep_topology(shared: Arc<Shared>) {
-    let mut backoff = Backoff::new(shared.config.backoff_min, shared.config.backoff_max);
-    loop {
-        match ask_topology(&shared).await {
-            Ok(topology) => {
-                backoff.reset();
-                set_topology(&shared, topology);
-                tokio::select! {
-                    () = shared.refresh.notified() => {}
-                    // New masters bring subscribers of their own, and nobody tells us of them.
-                    () = sleep(shared.config.ping_interval) => continue,
-                }
-            }
-            Err(error) => {
-                shared.failed(&error);
-                shared.progressed();
-                debug!(%error, "the slots of the cluster are not known");
-            }
-        }
-        // When something moves, many notice it at once.
-        sleep(backoff.delay()).await;
-    }
-}
-
-fn set_topology(shared: &Arc<Shared>, topology: Topology) {
-    if *shared.router.lock().topology() != topology {
-        debug!(?topology, "the slots of the cluster are known");
-        shared.router.lock().set_topology(topology.clone(), shared.lane());
-        shared.subscriptions.lock().set_topology(shared, topology);
-    }
-    shared.progressed();
-}
-
-async fn ask_topology(shared: &Shared) -> Result<Topology, ConnectError> {
-    let Servers::Cluster(seeds) = &shared.config.servers else { unreachable!("only clusters have slots") };
-    let known: Vec<Endpoint> = shared.router.lock().topology().masters().into_iter().cloned().collect();
-    let mut last = None;
-    for node in known.iter().chain(seeds) {
-        match ask_node(shared, node).await {
-            Ok(topology) if topology.is_empty() => {}
-            Ok(topology) => return Ok(topology),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        ConnectError::Io(std::io::Error::other("no node of the cluster knows who owns the slots"))
-    }))
-}
-
-async fn ask_node(shared: &Shared, node: &Endpoint) -> Result<Topology, ConnectError> {
-    let mut commands = connect::commands(&shared.config, &Target::Node(node.clone())).await?;
-    let question = cmd("CLUSTER").arg("SLOTS").take();
-    let answer = question.query_async::<Value>(&mut commands.connection);
-    let answer =
-        timeout(shared.config.response_timeout, answer).await.map_err(|_| ConnectError::TimedOut)??;
-    Topology::read(&answer, node)
-        .ok_or_else(|| ConnectError::Io(std::io::Error::other("the answer to CLUSTER SLOTS makes no sense")))
-}
-
-async fn within_time(
-    answer: oneshot::Receiver<Result<Value, LinkError>>,
-    deadline: Instant,
-) -> Result<Value, LinkError> {
-    match tokio::time::timeout_at(deadline.into(), answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_dropped)) => Err(LinkError::Closed),
-        Err(_) => Err(LinkError::TimedOut),
-    }
-}
-
 fn read<T: redis::FromRedisValue>(answer: Value) -> Result<T, LinkError> {
     from_redis_value(answer).map_err(|_| LinkError::UnexpectedAnswer)
 }
-
-/// What an argument costs beside its bytes: where it ends, its length on the wire, and the entry's share.
-const BYTES_PER_ARGUMENT: usize = 32;

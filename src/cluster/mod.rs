@@ -2,10 +2,17 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `redis_adapter`, `sharded_adapter` | the adapters: how the messages of each travel |
+//! | `node` | what all adapters do: who asks, who answers, until when |
 //! | `config` | where Redis is, and every limit |
 //! | `link` | [`RedisLink`]: what adapters publish with, ask with and subscribe with |
+//! | `status` | what the link says of itself: status, counters, errors |
+//! | `shared` | what its tasks share; keeping up with a cluster |
 //! | `lane` | the publishing connection of one Redis node |
-//! | `listener` | a subscribing connection |
+//! | `subscriptions` | what is subscribed, and which connection sees to it |
+//! | `listener` | the task of a subscribing connection: it keeps Redis in line with what is wanted |
+//! | `listening` | such a connection itself, over RESP2 or RESP3 |
+//! | `watchdog`, `gate` | whether it still hears; no more is read than is handled |
 //! | `stream_reader` | the blocking connection that reads one stream |
 //! | `router` | what waits to be sent, and which node it goes to |
 //! | `topology` | which node of a Redis Cluster owns which slots |
@@ -17,22 +24,28 @@
 mod backoff;
 mod config;
 mod connect;
+mod gate;
 mod lane;
 mod link;
 mod listener;
+mod listening;
 mod node;
 mod redis_adapter;
 mod router;
 mod sharded_adapter;
+mod shared;
+mod status;
 mod stream_reader;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod watchdog;
 
 pub use config::{RedisConfig, RedisConfigError};
-pub use link::{ConnectionState, LinkError, LinkStats, LinkStatus};
 pub use redis_adapter::{RedisAdapter, RedisAdapterBuilder};
 pub use sharded_adapter::{ShardedRedisAdapter, ShardedRedisAdapterBuilder, SubscriptionMode};
+pub use status::{ConnectionState, LinkError, LinkStats, LinkStatus};
 #[allow(unused_imports, reason = "the adapters and the emitter are built on these")]
 pub(crate) use {
     link::{Channel, Incoming, RedisLink, Subscription},

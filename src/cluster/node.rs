@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::link::LinkError;
+use super::status::LinkError;
 use crate::proto::cluster::{
     Answer, Asked, Body, EventPacket, Flags, Opts, Outcome, PendingRequests, Progress, RequestId, Sockets,
 };
@@ -113,7 +113,7 @@ impl<W: Wire> Node<W> {
                 self.local.broadcast(&packet.data, &options(&opts));
             }
             Body::Broadcast { packet, request_id: Some(id), opts } => {
-                self.ask_clients(from, &packet, id, &opts)
+                self.ask_clients(from, &packet, id, &opts);
             }
             Body::SocketsJoin { opts, rooms } => self.local.sockets_join(&options(&opts), &named(&rooms)),
             Body::SocketsLeave { opts, rooms } => self.local.sockets_leave(&options(&opts), &named(&rooms)),
@@ -404,7 +404,7 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
                     drop(node.pending.lock().withdraw(id));
                 }
                 Some(sent) => {
-                    drop(sent.inspect_err(|error| tracing::debug!(%error, "rooms are not asked for")))
+                    drop(sent.inspect_err(|error| tracing::debug!(%error, "rooms are not asked for")));
                 }
             };
             let asked = |servers| Asked::AllRooms { servers };

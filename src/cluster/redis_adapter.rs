@@ -10,8 +10,9 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::config::RedisConfig;
-use super::link::{Channel, Incoming, LinkError, LinkStats, LinkStatus, RedisLink, Subscription};
+use super::link::{Channel, Incoming, RedisLink, Subscription};
 use super::node::{Node, Wire, short_id};
+use super::status::{LinkError, LinkStats, LinkStatus};
 use crate::proto::cluster::classic::{
     self, Broadcast, Channels, Request, RequestBody, Response, ResponseBody,
 };
@@ -231,7 +232,7 @@ fn receive_request(node: &Arc<Node<Classic>>, request: Request) {
     }
     let one = |sid: ByteString| Opts { rooms: vec![sid], ..Opts::default() };
     let answer = |request_id: RequestId, body: ResponseBody| {
-        wire.send_response(uid.map(|uid| &**uid), Response { request_id, body });
+        wire.send_response(uid.map(|uid| &**uid), &Response { request_id, body });
     };
     match body {
         RequestBody::AllRooms { request_id } => {
@@ -312,7 +313,7 @@ impl Classic {
         self.link.publish(self.channels.request().as_bytes(), &request.encode())
     }
 
-    fn send_response(&self, to: Option<&str>, response: Response) {
+    fn send_response(&self, to: Option<&str>, response: &Response) {
         // "type 6 answers ignore the option"
         let specific = self.specific_responses && !matches!(response.body, ResponseBody::ServerSideEmit(_));
         let private = to.filter(|_| specific).map(|uid| self.channels.private_response(uid));
@@ -362,7 +363,7 @@ impl Wire for Classic {
             }
             _ => return Ok(()),
         };
-        self.send_response(to, Response { request_id, body });
+        self.send_response(to, &Response { request_id, body });
         Ok(())
     }
 

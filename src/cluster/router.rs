@@ -13,8 +13,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::config::{Endpoint, RedisConfig};
 use super::connect::{Target, Task};
-use super::link::{ConnectionState, LinkError};
-use super::topology::Topology;
+use super::status::{ConnectionState, LinkError};
+use super::topology::{Topology, slot};
 
 /// Commands that stay together, and who waits for the answer to the last of them.
 pub(super) struct Entry {
@@ -113,8 +113,8 @@ impl Router {
         let lane = match &entry.route {
             Route::Any => self.home(),
             Route::Node(target) => self.position(target),
-            Route::Slot(slot) if !self.topology.is_empty() => {
-                let owner = self.topology.owner(*slot).cloned();
+            Route::Slot(number) if !self.topology.is_empty() => {
+                let owner = self.topology.owner(*number).cloned();
                 owner.and_then(|owner| self.position(&Target::Node(owner)))
             }
             Route::Slot(_) => self.position(&Target::Configured),
@@ -124,18 +124,20 @@ impl Router {
         self.lanes[lane].wake.notify_one();
     }
 
-    /// Sends an entry again, to the node that Redis named.
-    pub(super) fn redirect(&mut self, mut entry: Entry, to: Endpoint, asking: bool) {
+    /// Sends an entry again, to the node that Redis named. It may be one that owns no slot yet.
+    pub(super) fn redirect(
+        &mut self,
+        mut entry: Entry,
+        to: Endpoint,
+        asking: bool,
+        lane: impl Fn(Target, Arc<Notify>) -> Task,
+    ) {
         entry.redirections += 1;
         entry.asking = asking;
         let target = Target::Node(to);
-        if self.position(&target).is_some() {
-            entry.route = Route::Node(target);
-            self.route(entry);
-        } else {
-            // A node that we do not know: its lane comes with the next topology.
-            self.unrouted.push_back(entry);
-        }
+        self.add_lane(target.clone(), lane);
+        entry.route = Route::Node(target);
+        self.route(entry);
     }
 
     /// The lane of commands that any node takes: the first that is connected.
@@ -187,8 +189,17 @@ impl Router {
         }
         self.topology = topology;
         for mut entry in waiting {
-            if let Some(key) = entry.redirections.checked_sub(1).and_then(|_| slot_of(&entry)) {
-                (entry.route, entry.asking) = (Route::Slot(key), false);
+            if let Route::Node(target) = &entry.route
+                && self.position(target).is_none()
+            {
+                let slot = if entry.redirections > 0 { slot_of(&entry) } else { None };
+                let Some(slot) = slot else {
+                    // It was asked of this node alone.
+                    self.release(1, entry.bytes);
+                    entry.answer(Err(LinkError::Lost));
+                    continue;
+                };
+                (entry.route, entry.asking) = (Route::Slot(slot), false);
             }
             self.route(entry);
         }
@@ -244,18 +255,17 @@ impl Router {
         for lane in &mut self.lanes {
             left.extend(lane.queue.drain(..));
         }
+        // What is under way is released by its lane.
         self.lanes.clear();
-        (self.messages, self.bytes) = (0, 0);
+        self.release(left.len(), left.iter().map(|entry| entry.bytes).sum());
         left
     }
 }
 
-/// The slot of an entry that goes by one: where it goes if the node it was redirected to is gone.
+/// The slot that the first argument of an entry's commands belongs to.
 fn slot_of(entry: &Entry) -> Option<u16> {
-    let command = entry.commands.iter().find(|command| command.args_iter().len() > 1)?;
-    match (&entry.route, command.args_iter().nth(1)) {
-        (Route::Any, _) => None,
-        (_, Some(redis::Arg::Simple(key))) => Some(super::topology::slot(key)),
+    match entry.commands.iter().find_map(|command| command.args_iter().nth(1))? {
+        redis::Arg::Simple(key) => Some(slot(key)),
         _ => None,
     }
 }
@@ -336,9 +346,25 @@ mod tests {
         router.enqueue(entry(Route::Slot(1), 1)).unwrap();
         router.enqueue(entry(Route::Any, 1)).unwrap();
         assert_eq!(router.take(&node(2)).len(), 1);
+        // A question to this node alone; and one that was redirected to a node that owns nothing yet.
+        let (reply, answer) = oneshot::channel();
+        router.enqueue(Entry { reply: Some(reply), ..entry(Route::Node(node(1)), 1) }).unwrap();
+        router.enqueue(entry(Route::Slot(8191), 1)).unwrap();
+        let redirected = router.take(&node(1)).pop().unwrap();
+        router.redirect(redirected, Endpoint::Tcp { host: "h".to_owned(), port: 3 }, true, idle);
+        assert_eq!(router.targets(), [node(1), node(2), node(3)]);
+        for _ in 0..2 {
+            router.enqueue(entry(Route::Any, 1)).unwrap();
+        }
         router.set_topology(topology(&[(0, 16383, 2)]), idle);
         assert_eq!(router.take(&node(1)).len(), 0);
-        assert_eq!(router.take(&node(2)).len(), 2);
+        let all = router.take(&node(2));
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|entry| !entry.asking));
         assert_eq!(router.targets(), [node(2)]);
+        assert!(answer.await.is_err());
+        assert_eq!(router.usage().0, 7);
+        assert_eq!(router.end().len(), 0);
+        assert_eq!(router.usage().0, 7);
     }
 }

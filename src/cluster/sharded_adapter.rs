@@ -11,9 +11,10 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::config::RedisConfig;
-use super::link::{Channel, Incoming, LinkError, LinkStats, LinkStatus, RedisLink, Subscription};
+use super::link::{Channel, Incoming, RedisLink, Subscription};
 use super::node::{Node, Wire, long_id};
 use super::redis_adapter::{CLOSE_PATIENCE, DEFAULT_REQUESTS_TIMEOUT};
+use super::status::{LinkError, LinkStats, LinkStatus};
 use crate::proto::cluster::sharded::{self, Channels};
 use crate::proto::cluster::{Body, Message, RequestId};
 use crate::server::{Adapter, AdapterFactory, LocalNode, Room, RoomEvent};

@@ -14,7 +14,8 @@ use tracing::{debug, error, warn};
 
 use super::backoff::Backoff;
 use super::connect::{self, Commands, ConnectError, Target, Task};
-use super::link::{ConnectionState, Shared};
+use super::shared::Shared;
+use super::status::ConnectionState;
 use super::topology::slot;
 
 /// An entry of a stream.

@@ -1,6 +1,6 @@
 //! A Redis Cluster of three masters.
 
-use super::redis_server::RedisCluster;
+use super::redis_server::{RedisCluster, RedisServer};
 use super::*;
 use crate::cluster::topology::slot;
 
@@ -65,6 +65,8 @@ async fn a_slot_that_moves_takes_its_channels_and_streams_along() {
             move |m| h(m)
         })
     });
+    let (sender, mut entries) = mpsc::unbounded_channel();
+    let _reader = link.read_stream("a", move |entry| sender.send(entry).unwrap());
     link.ready().await.unwrap();
     let name = b"a";
     let owner = |slot: u16| match slot {
@@ -82,6 +84,8 @@ async fn a_slot_that_moves_takes_its_channels_and_streams_along() {
     heard.until("a=moved", || link.publish_sharded(name, b"moved").unwrap()).await;
     link.set("a", b"value", PATIENCE).await.unwrap();
     assert_eq!(link.take("a").await, Ok(Some(Bytes::from_static(b"value"))));
+    let id = link.xadd("a", 10, &[("n", b"1")], PATIENCE).await.unwrap();
+    assert_eq!(soon(entries.recv()).await.unwrap().id, id);
     for other in ["b", "c"] {
         heard.until(&format!("{other}=x"), || link.publish_sharded(other.as_bytes(), b"x").unwrap()).await;
     }
@@ -113,4 +117,29 @@ async fn a_node_that_restarts_is_found_again() {
         heard.until(&format!("{name}=x"), || drop(link.publish_sharded(name.as_bytes(), b"x"))).await;
     }
     heard.until("c=y", || drop(link.publish(b"c", b"y"))).await;
+}
+
+#[tokio::test]
+async fn the_watchdog_tests_each_connection_of_a_cluster() {
+    let cluster = RedisCluster::start();
+    let config = config(&cluster.url()).watchdog(Duration::from_millis(20), Duration::from_secs(20));
+    let link = RedisLink::open(config, "test");
+    let _plain = link.subscribe(plain("c"), |_| {});
+    let _sharded: Vec<_> =
+        (0..30).map(|number| link.subscribe(sharded(&number.to_string()), |_| {})).collect();
+    link.ready().await.unwrap();
+    let pings = |node: &RedisServer, command: &str| {
+        let stats = node.cli(&["INFO", "commandstats"]);
+        let start = format!("cmdstat_{command}:calls=");
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&start)?.split(',').next()?.parse().ok());
+        calls.unwrap_or(0)
+    };
+    until("each node has carried several", || {
+        let all = cluster.nodes.iter().all(|node| pings(node, "spublish") >= 3);
+        all && cluster.nodes.iter().map(|node| pings(node, "publish")).sum::<u32>() >= 3
+    })
+    .await;
+    assert_eq!(link.stats().watchdog_renewals, 0);
+    // Nobody hears of them.
+    assert_eq!((link.stats().received, link.stats().published), (0, 0));
 }

@@ -15,7 +15,8 @@ async fn works(link: &RedisLink) {
 
 #[tokio::test]
 async fn a_password_and_a_user_of_the_access_control_list_are_told() {
-    let arguments = ["--requirepass", "a:b@c", "--user", "me on >w/rd% ~* &socket.io* &test-* +@all"];
+    let user = ["--user", "me", "on", ">w/rd%", "~*", "resetchannels", "&socket.io*", "&test-*", "+@all"];
+    let arguments = [&["--requirepass", "a:b@c"][..], &user].concat();
     let server = RedisServer::with(&arguments, &["-p", "{port}", "-a", "a:b@c", "--no-auth-warning"], &[]);
     let port = server.port();
     for protocol in ["resp2", "resp3"] {

@@ -78,9 +78,9 @@ async fn questions_fail_in_time_while_redis_stands_still() {
     let brief = Duration::from_millis(300);
     let link = RedisLink::open(config(&server.url()).response_timeout(brief).connect_timeout(brief), "test");
     let (mut heard, handler) = Heard::new();
-    let _subscription = link.subscribe(plain("c"), move |m| handler(m));
+    let subscription = link.subscribe(plain("c"), move |m| handler(m));
     until("all is there", || {
-        link.status().publisher == ConnectionState::Connected && _subscription.is_confirmed()
+        link.status().publisher == ConnectionState::Connected && subscription.is_confirmed()
     })
     .await;
 
@@ -99,6 +99,19 @@ async fn questions_fail_in_time_while_redis_stands_still() {
     // Whether Redis took it is unknown to us, so it is not sent a second time.
     assert_eq!(link.stats().lost, 1);
     until("no connection is left over", || server.clients() == 2).await;
+}
+
+#[tokio::test]
+async fn a_standstill_is_noticed_also_while_nothing_is_sent() {
+    let server = RedisServer::start();
+    let brief = Duration::from_millis(300);
+    let config = config(&server.url()).response_timeout(brief).watchdog(Duration::from_millis(20), brief);
+    let link = RedisLink::open(config, "test");
+    until("it is there", || link.status().publisher == ConnectionState::Connected).await;
+    server.pause();
+    until("it is noticed", || is_reconnecting(link.status().publisher)).await;
+    server.resume();
+    until("it goes on", || link.status().publisher == ConnectionState::Connected).await;
 }
 
 #[tokio::test]

@@ -185,13 +185,13 @@ async fn messages_that_are_too_large_are_refused_before_they_are_sent() {
     let link = RedisLink::open(config(&server.url()).max_publish_bytes(1000), "test");
     link.ready().await.unwrap();
     link.publish(b"c", &[b'x'; 1000]).unwrap();
-    let too_large = Err(LinkError::TooLarge { bytes: 1001, limit: 1000 });
-    assert_eq!(link.publish(b"c", &[b'x'; 1001]), too_large);
-    assert_eq!(link.publish_sharded(b"c", &[b'x'; 1001]), too_large);
+    let too_large = LinkError::TooLarge { bytes: 1001, limit: 1000 };
+    assert!(too_large.to_string().contains("max_publish_bytes"));
+    assert_eq!(link.publish(b"c", &[b'x'; 1001]), Err(too_large.clone()));
+    assert_eq!(link.publish_sharded(b"c", &[b'x'; 1001]), Err(too_large));
     let refused = link.xadd("s", 10, &[("data", &[b'x'; 1001])], PATIENCE).await;
     assert!(matches!(refused, Err(LinkError::TooLarge { limit: 1000, .. })));
     assert_eq!(link.stats().refused_too_large, 3);
-    assert!(too_large.unwrap_err().to_string().contains("max_publish_bytes"));
 }
 
 #[tokio::test]
@@ -201,4 +201,47 @@ async fn what_makes_no_sense_is_counted() {
     link.ignore(b"channel", &"it is garbage");
     link.ignore(b"channel", &"it is garbage again");
     assert_eq!(link.stats().ignored, 2);
+}
+
+#[tokio::test]
+async fn many_channels_come_and_go() {
+    let server = RedisServer::start();
+    for url in urls(&server) {
+        let link = link(&url);
+        let (mut heard, handler) = Heard::new();
+        let subscribe = |number: u32| {
+            let handler = handler.clone();
+            let name = number.to_string();
+            let channel = if number.is_multiple_of(2) { plain(&name) } else { sharded(&name) };
+            link.subscribe(channel, move |m| handler(m))
+        };
+        let mut all: Vec<_> = (0..9000).map(subscribe).collect();
+        link.ready().await.unwrap();
+        link.publish(b"8998", b"x").unwrap();
+        assert_eq!(heard.next().await, "8998=x");
+        link.publish_sharded(b"1", b"x").unwrap();
+        assert_eq!(heard.next().await, "1=x");
+        assert_eq!(server.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]), "2");
+        until("they are back", || link.stats().reconnects == 2).await;
+        link.ready().await.unwrap();
+        all.truncate(10);
+        // The five, and one for the link's own test.
+        until("the others are gone", || {
+            let count = |command| server.cli(&["PUBSUB", command]).lines().count();
+            (count("CHANNELS"), count("SHARDCHANNELS")) == (6, 6)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_not_taken_for_a_single_server() {
+    let node = RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", "{free}"], &[], &[]);
+    node.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "0"]);
+    until("it takes part", || node.cli(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]) == "OK")
+        .await;
+    let link = link(&node.url());
+    let _subscription = link.subscribe(sharded("a"), |_| {});
+    let refused = soon(link.ready()).await.unwrap_err();
+    assert!(refused.to_string().contains("redis+cluster"), "{refused}");
 }
