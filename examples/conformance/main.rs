@@ -18,8 +18,8 @@ use axum::serve::ListenerExt;
 
 use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
 use ferrio::{
-    ConnectError, Event, HandlerError, LinkError, MsgpackParser, RedisAdapter, RedisConfig, Server,
-    ServerBuilder, ShardedRedisAdapter, Socket, SubscriptionMode, Value,
+    ConnectError, Event, HandlerError, LinkError, MsgpackParser, RedisAdapter, RedisConfig,
+    RedisStreamsAdapter, Server, ServerBuilder, ShardedRedisAdapter, Socket, SubscriptionMode, Value,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -265,8 +265,14 @@ async fn join_cluster(builder: ServerBuilder) -> Result<ServerBuilder, String> {
             let adapter = ShardedRedisAdapter::new(config).subscription_mode(mode);
             builder.adapter(adapter.connect().await.map_err(failed)?)
         }
+        "redis-streams" => {
+            let adapter = RedisStreamsAdapter::new(config)
+                .stream_count(contract::number("STREAM_COUNT")?.unwrap_or(1))
+                .use_sharded_pub_sub(is_set("STREAM_SHARDED_PUBSUB"));
+            builder.adapter(adapter.connect().await.map_err(failed)?)
+        }
         other => {
-            return Err(format!("ADAPTER={other}: accepted is none, redis, redis-sharded"));
+            return Err(format!("ADAPTER={other}: accepted is none, redis, redis-sharded, redis-streams"));
         }
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `redis_adapter`, `sharded_adapter` | the adapters: how the messages of each travel |
+//! | `redis_adapter`, `sharded_adapter`, `streams_adapter` | the adapters: how the messages of each travel |
 //! | `node` | what all adapters do: who asks, who answers, until when |
 //! | `config` | where Redis is, and every limit |
 //! | `link` | [`RedisLink`]: what adapters publish with, ask with and subscribe with |
@@ -36,6 +36,7 @@ mod sharded_adapter;
 mod shared;
 mod status;
 mod stream_reader;
+mod streams_adapter;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -46,8 +47,4 @@ pub use config::{RedisConfig, RedisConfigError};
 pub use redis_adapter::{RedisAdapter, RedisAdapterBuilder};
 pub use sharded_adapter::{ShardedRedisAdapter, ShardedRedisAdapterBuilder, SubscriptionMode};
 pub use status::{ConnectionState, LinkError, LinkStats, LinkStatus};
-#[allow(unused_imports, reason = "the adapters and the emitter are built on these")]
-pub(crate) use {
-    link::{Channel, Incoming, RedisLink, Subscription},
-    stream_reader::{StreamEntry, StreamReader},
-};
+pub use streams_adapter::{RedisStreamsAdapter, RedisStreamsAdapterBuilder};
