@@ -272,6 +272,7 @@ impl Peer {
                     }
                     let data = socket.data_to_keep(reason);
                     socket.leave_for_good(&mut socket.home().rooms().write(), data);
+                    socket.home().tell_room_events();
                 }
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);
