@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::ack::AckFuture;
 use super::adapter::{BroadcastFlags, BroadcastOptions};
+use super::namespace::keyed;
 use super::socket::{EmitError, Socket};
 
 /// A socket and how to send to it; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`]. Each call
@@ -72,7 +73,7 @@ impl SocketOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        self.socket.emit_with(event, args, self.flags)
+        self.socket.emit_with(event, args, self.flags, None)
     }
 
     /// Emits the event `message`, see [`Socket::send`].
@@ -104,16 +105,17 @@ impl Socket {
         event: &str,
         args: &T,
         flags: EmitFlags,
+        key: Option<&Arc<str>>,
     ) -> Result<(), EmitError> {
         if self.home().recovery_store().is_some() && !flags.volatile {
             // "With recovery enabled socket.emit() goes through the adapter (room = own id)"
             let flags = BroadcastFlags { compress: Some(flags.compress), ..BroadcastFlags::default() };
             let to = BroadcastOptions { rooms: vec![self.id().into()], except: Vec::new(), flags };
-            return self.home().emit_to(event, args, &to, None, None);
+            return self.home().emit_to(event, args, &to, key, None);
         }
         let packet = self.home().encode_event(None, event, args)?;
         self.notify_outgoing(&packet);
-        self.peer().send_flagged(packet.message, flags);
+        self.peer().send_flagged(keyed(packet.message, key), flags);
         Ok(())
     }
 }
