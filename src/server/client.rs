@@ -355,7 +355,7 @@ impl Client {
         &mut self,
         socket: &Socket,
         mut visit: Option<Visit>,
-        returning: Option<Returning>,
+        mut returning: Option<Returning>,
         outcome: Result<(), ConnectError>,
     ) {
         match outcome {
@@ -363,7 +363,7 @@ impl Client {
                 socket.abandon();
                 self.refuse(socket.home().name(), &error);
             }
-            Ok(()) if self.peer.admit(socket, &mut visit, returning) => {
+            Ok(()) if self.peer.admit(socket, &mut visit, &mut returning) => {
                 self.connect_timeout = None;
                 if let Some(namespaces) = socket.home().registry().upgrade() {
                     namespaces.sweep_now_and_then();

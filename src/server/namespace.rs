@@ -98,8 +98,9 @@ impl Namespace {
         open: bool,
     ) -> Namespace {
         let shared = namespaces.shared();
-        let options = shared.config.recovery.clone();
-        let recovery = options.map(|options| Store::new(options, Arc::clone(&shared.recovery_budget)));
+        let (options, max_send_queue) = (shared.config.recovery.clone(), shared.config.engine.max_send_queue);
+        let recovery =
+            options.map(|options| Store::new(options, max_send_queue, Arc::clone(&shared.recovery_budget)));
         let inner = Inner {
             farewell,
             name,
