@@ -244,6 +244,8 @@ impl Client {
     }
 
     fn handle_connect(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {
+        // Whoever left while the handlers ran has its place in the rooms until now; a legacy client comes with its id.
+        self.peer.start_departed();
         let request = |name: ByteString| NamespaceRequest::new(name, self.handshake(&packet));
         let lookup = hub.namespaces().look_up(&packet.namespace, request);
         if let Lookup::Unknown = lookup {
