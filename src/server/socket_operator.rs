@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::ack::AckFuture;
 use super::adapter::{BroadcastFlags, BroadcastOptions};
+use super::broadcast::BroadcastOperator;
 use super::namespace::keyed;
+use super::rooms::IntoRooms;
 use super::socket::{EmitError, Socket};
 
 /// A socket and how to send to it; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`]. Each call
@@ -95,6 +97,42 @@ impl SocketOperator {
         args: &(impl Serialize + ?Sized),
     ) -> AckFuture<R> {
         AckFuture::emit(&self.socket, event, args, self.flags)
+    }
+
+    /// Addresses all other sockets of the namespace, in this way; see [`Socket::broadcast`].
+    pub fn broadcast(&self) -> BroadcastOperator {
+        let EmitFlags { volatile, compress, timeout } = self.flags;
+        let mut others = self.socket.broadcast();
+        if volatile {
+            others = others.volatile();
+        }
+        if !compress {
+            others = others.compress(false);
+        }
+        match timeout {
+            Some(timeout) => others.timeout(timeout),
+            None => others,
+        }
+    }
+
+    /// Addresses the sockets in these rooms, but not this one, in this way; see [`Socket::to`].
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().to(rooms)
+    }
+
+    /// Addresses the sockets in these rooms, but not this one, as [`SocketOperator::to`].
+    pub fn in_(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.to(rooms)
+    }
+
+    /// Addresses all sockets that are not in these rooms, and not this one, in this way; see [`Socket::except`].
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().except(rooms)
+    }
+
+    /// Addresses all other sockets that are connected to this process, in this way; see [`Socket::local`].
+    pub fn local(&self) -> BroadcastOperator {
+        self.broadcast().local()
     }
 }
 
