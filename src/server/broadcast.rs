@@ -36,6 +36,10 @@ impl BroadcastOperator {
         BroadcastOperator { namespace, options: BroadcastOptions::default(), coalesce: None }
     }
 
+    pub(crate) fn with_options(namespace: Namespace, options: BroadcastOptions) -> BroadcastOperator {
+        BroadcastOperator { namespace, options, coalesce: None }
+    }
+
     /// Adds rooms: a socket is addressed if it is in one of all that were added, and hears once. As on Node, no room at
     /// all (an empty list, too) means the whole namespace.
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {

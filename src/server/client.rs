@@ -244,6 +244,8 @@ impl Client {
     }
 
     fn handle_connect(&mut self, hub: &Hub, packet: Packet, cx: &mut Context<'_>) {
+        // Whoever left while the handlers ran has its place in the rooms until now; a legacy client comes with its id.
+        self.peer.start_departed();
         let request = |name: ByteString| NamespaceRequest::new(name, self.handshake(&packet));
         let lookup = hub.namespaces().look_up(&packet.namespace, request);
         if let Lookup::Unknown = lookup {
@@ -355,7 +357,7 @@ impl Client {
         &mut self,
         socket: &Socket,
         mut visit: Option<Visit>,
-        returning: Option<Returning>,
+        mut returning: Option<Returning>,
         outcome: Result<(), ConnectError>,
     ) {
         match outcome {
@@ -363,7 +365,7 @@ impl Client {
                 socket.abandon();
                 self.refuse(socket.home().name(), &error);
             }
-            Ok(()) if self.peer.admit(socket, &mut visit, returning) => {
+            Ok(()) if self.peer.admit(socket, &mut visit, &mut returning) => {
                 self.connect_timeout = None;
                 if let Some(namespaces) = socket.home().registry().upgrade() {
                     namespaces.sweep_now_and_then();

@@ -8,6 +8,7 @@ use super::Server;
 use super::broadcast::BroadcastOperator;
 use super::namespace::Namespace;
 use super::socket::{EmitError, Socket};
+use super::socket_operator::EmitFlags;
 
 impl Namespace {
     /// Addresses all sockets, with an event that takes the place of the waiting one with the same key; see
@@ -62,8 +63,6 @@ impl CoalescedEmit {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        let packet = self.socket.home().encode_event(None, event, args)?;
-        self.socket.peer().send(Arc::new(packet.message.with_key(Arc::clone(&self.key))));
-        Ok(())
+        self.socket.emit_with(event, args, EmitFlags::default(), Some(&self.key))
     }
 }

@@ -323,8 +323,11 @@ fn special_name(event: &str) -> Option<&'static str> {
         "connection" => {
             Some("this handles an event that clients send; new sockets are handled by `on_connect`")
         }
-        "disconnect" | "disconnecting" => {
-            Some("no client can send this event; sockets that leave are handled by `on_disconnect`")
+        "disconnect" => {
+            Some("no client can send this event; sockets that have left are handled by `on_disconnect`")
+        }
+        "disconnecting" => {
+            Some("no client can send this event; sockets that leave are handled by `on_disconnecting`")
         }
         _ if RESERVED_EVENTS.contains(&event) => Some("no client can send this event: its name is reserved"),
         _ => None,
@@ -573,7 +576,7 @@ mod tests {
             assert!(special_name(name).unwrap().contains("`on_connect`"));
         }
         for name in ["disconnect", "disconnecting"] {
-            assert!(special_name(name).unwrap().contains("`on_disconnect`"));
+            assert!(special_name(name).unwrap().contains(&format!("`on_{name}`")));
         }
         assert!(RESERVED_EVENTS.iter().all(|name| special_name(name).is_some()));
         assert_eq!(special_name("message"), None);

@@ -358,13 +358,17 @@ impl Namespace {
 }
 
 impl ParentNamespace {
-    /// Adds a catch-all listener to the children to come, see [`Namespace::on_any`].
-    pub fn on_any<F, Fut>(&self, listener: F)
+    /// Adds a catch-all listener to the children to come, see [`Namespace::on_any`]. The id is for [`Namespace::off_any`]
+    /// of a child.
+    pub fn on_any<F, Fut>(&self, listener: F) -> ListenerId
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        append(&mut self.template().write().any, EventHandler::new(listener));
+        let listener = EventHandler::new(listener);
+        let id = listener.id();
+        append(&mut self.template().write().any, listener);
+        id
     }
 
     /// Adds a handler of sockets about to leave to the children to come, see [`Namespace::on_disconnecting`].

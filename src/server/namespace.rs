@@ -98,8 +98,9 @@ impl Namespace {
         open: bool,
     ) -> Namespace {
         let shared = namespaces.shared();
-        let options = shared.config.recovery.clone();
-        let recovery = options.map(|options| Store::new(options, Arc::clone(&shared.recovery_budget)));
+        let (options, max_send_queue) = (shared.config.recovery.clone(), shared.config.engine.max_send_queue);
+        let recovery =
+            options.map(|options| Store::new(options, max_send_queue, Arc::clone(&shared.recovery_budget)));
         let inner = Inner {
             farewell,
             name,
@@ -600,6 +601,7 @@ impl Namespace {
 
     /// Gives the event of another server to the sockets of this one that are meant.
     pub(crate) fn deliver_foreign(&self, event: &Payload, to: &BroadcastOptions) {
+        self.notify_outgoing(|| event.clone(), to);
         if let Some(store) = self.store_for(to) {
             if let Err(error) = self.deliver_kept(store, event, to, None) {
                 tracing::error!("an event of another server is not delivered: {error}");
@@ -620,6 +622,7 @@ impl Namespace {
     ) -> Option<(usize, Answers)> {
         let id = self.next_ack_id();
         let message = self.encode_foreign(Some(id), event, to)?;
+        self.notify_outgoing(|| event.clone(), to);
         let (count, answers) = self.deliver_for_acks(id, message, to);
         Some((count, Answers::of_sockets(self, id, answers, None, timeout)))
     }
@@ -813,7 +816,7 @@ fn selected_ids(rooms: &Rooms<Socket>, to: &BroadcastOptions) -> Vec<SocketId> {
     ids
 }
 
-fn keyed(message: EncodedMessage, key: Option<&Arc<str>>) -> EncodedMessage {
+pub(crate) fn keyed(message: EncodedMessage, key: Option<&Arc<str>>) -> EncodedMessage {
     match key {
         Some(key) => message.with_key(Arc::clone(key)),
         None => message,

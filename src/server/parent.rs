@@ -10,18 +10,20 @@ use regex_lite::Regex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::adapter::BroadcastOptions;
+use super::broadcast::BroadcastOperator;
 use super::connect_error::ConnectError;
 use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
-    ConnectHandler, DisconnectHandler, EventHandler, HandlerError, HandlerOutput, Middleware,
+    ConnectHandler, DisconnectHandler, EventHandler, HandlerError, HandlerOutput, ListenerId, Middleware,
     MiddlewareOutput, warn_of_special_name,
 };
 use super::handlers::{Handlers, append};
 use super::handshake::{AuthError, Handshake};
 use super::namespace::Namespace;
 use super::namespaces::Registry;
-use super::rooms::{IntoRooms, Room};
+use super::rooms::IntoRooms;
 use super::socket::{EmitError, Socket};
 use super::{Server, ServerBuilder};
 use crate::engine::ConfigError;
@@ -108,14 +110,17 @@ impl ParentNamespace {
         append(&mut self.inner.handlers.write().connect, ConnectHandler::new(handler));
     }
 
-    /// Adds a handler of an event to the children to come, see [`Namespace::on`].
-    pub fn on<F, Fut>(&self, event: &str, handler: F)
+    /// Adds a handler of an event to the children to come, see [`Namespace::on`]. The id is for [`Namespace::off`] of a child.
+    pub fn on<F, Fut>(&self, event: &str, handler: F) -> ListenerId
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
         warn_of_special_name(event);
-        self.inner.handlers.write().events.add(event, EventHandler::new(handler));
+        let handler = EventHandler::new(handler);
+        let id = handler.id();
+        self.inner.handlers.write().events.add(event, handler);
+        id
     }
 
     /// Adds a handler of sockets that left to the children to come, see [`Namespace::on_disconnect`].
@@ -151,8 +156,23 @@ impl ParentNamespace {
         self.everybody().except(rooms)
     }
 
+    /// Addresses all sockets of all children that are connected to this process.
+    pub fn local(&self) -> ParentBroadcastOperator {
+        self.everybody().local()
+    }
+
+    /// Addresses all sockets of all children, with events that may be lost.
+    pub fn volatile(&self) -> ParentBroadcastOperator {
+        self.everybody().volatile()
+    }
+
+    /// Addresses all sockets of all children, with events that may be compressed or not.
+    pub fn compress(&self, compress: bool) -> ParentBroadcastOperator {
+        self.everybody().compress(compress)
+    }
+
     fn everybody(&self) -> ParentBroadcastOperator {
-        ParentBroadcastOperator { parent: self.clone(), rooms: Vec::new(), except: Vec::new() }
+        ParentBroadcastOperator { parent: self.clone(), options: BroadcastOptions::default() }
     }
 
     /// What children to come begin with.
@@ -164,12 +184,12 @@ impl ParentNamespace {
         self.inner.number
     }
 
-    /// What a child begins with.
     /// Changes what is registered; it must not call user code.
     pub(crate) fn change_handlers(&self, change: impl FnOnce(&mut Handlers)) {
         change(&mut self.inner.handlers.write());
     }
 
+    /// What a child begins with.
     pub(crate) fn handlers(&self) -> Handlers {
         self.inner.handlers.read().clone()
     }
@@ -204,15 +224,14 @@ impl fmt::Debug for ParentNamespace {
 #[must_use = "nothing is sent before `emit`"]
 pub struct ParentBroadcastOperator {
     parent: ParentNamespace,
-    rooms: Vec<Room>,
-    except: Vec<Room>,
+    options: BroadcastOptions,
 }
 
 impl ParentBroadcastOperator {
     /// Adds rooms, see [`BroadcastOperator::to`](super::BroadcastOperator::to).
     pub fn to(&self, rooms: impl IntoRooms) -> ParentBroadcastOperator {
         let mut other = self.clone();
-        other.rooms.extend(rooms.into_rooms());
+        other.options.rooms.extend(rooms.into_rooms());
         other
     }
 
@@ -224,7 +243,29 @@ impl ParentBroadcastOperator {
     /// Leaves out the sockets that are in these rooms.
     pub fn except(&self, rooms: impl IntoRooms) -> ParentBroadcastOperator {
         let mut other = self.clone();
-        other.except.extend(rooms.into_rooms());
+        other.options.except.extend(rooms.into_rooms());
+        other
+    }
+
+    /// Addresses only sockets of this process, see [`BroadcastOperator::local`](super::BroadcastOperator::local).
+    pub fn local(&self) -> ParentBroadcastOperator {
+        let mut other = self.clone();
+        other.options.flags.local = true;
+        other
+    }
+
+    /// Lets what is emitted be lost, see [`BroadcastOperator::volatile`](super::BroadcastOperator::volatile).
+    pub fn volatile(&self) -> ParentBroadcastOperator {
+        let mut other = self.clone();
+        other.options.flags.volatile = true;
+        other
+    }
+
+    /// Sets whether what is emitted may be compressed, see
+    /// [`BroadcastOperator::compress`](super::BroadcastOperator::compress).
+    pub fn compress(&self, compress: bool) -> ParentBroadcastOperator {
+        let mut other = self.clone();
+        other.options.flags.compress = Some(compress);
         other
     }
 
@@ -235,7 +276,7 @@ impl ParentBroadcastOperator {
     /// If there are children, and the event's name is reserved or `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         for child in self.parent.children() {
-            child.to(&self.rooms).except(&self.except).emit(event, args)?;
+            BroadcastOperator::with_options(child, self.options.clone()).emit(event, args)?;
         }
         Ok(())
     }

@@ -146,12 +146,13 @@ impl Peer {
         self.state.lock().joined.len()
     }
 
-    /// Lets a socket into its namespace and tells the client; `false` if it came too late. The visit is taken if not.
+    /// Lets a socket into its namespace and tells the client; `false` if it came too late. What it brings is taken if not:
+    /// a session may only be kept again when the socket has been abandoned, whose id another one then has.
     pub(crate) fn admit(
         &self,
         socket: &Socket,
         visit: &mut Option<Visit>,
-        returning: Option<Returning>,
+        returning: &mut Option<Returning>,
     ) -> bool {
         let welcome = welcome(socket);
         let mut state = self.state.lock();
@@ -163,8 +164,8 @@ impl Peer {
         if self.shared.is_closing() || socket.home().is_closed() {
             return false;
         }
-        let missed = match (&returning, socket.home().recovery_store()) {
-            (Some(returning), Some(store)) => match returning.missed(&store.lock()) {
+        let missed = match (&*returning, socket.home().recovery_store()) {
+            (Some(returning), Some(store)) => match returning.missed(store) {
                 Some(missed) => missed,
                 None => {
                     // It comes once more, and learns that it is new.
@@ -177,7 +178,7 @@ impl Peer {
         socket.set_connected();
         rooms.enter(socket.id(), || socket.clone());
         rooms.join(socket.id(), Room::from(socket.id()));
-        for room in returning.iter().flat_map(|returning| &returning.session().rooms) {
+        for room in returning.as_ref().iter().flat_map(|returning| &returning.session().rooms) {
             rooms.join(socket.id(), room.clone());
         }
         rooms.activate(socket.id());
@@ -188,7 +189,7 @@ impl Peer {
         state.joined.push(Joined { socket: socket.clone(), routed: true, visit: visit.take() });
         self.counters().sockets.increment();
         drop(state);
-        if let Some(returning) = returning {
+        if let Some(mut returning) = returning.take() {
             returning.arrive();
             self.counters().recovered.increment();
         }
@@ -272,6 +273,7 @@ impl Peer {
                     }
                     let data = socket.data_to_keep(reason);
                     socket.leave_for_good(&mut socket.home().rooms().write(), data);
+                    socket.home().tell_room_events();
                 }
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);

@@ -44,8 +44,9 @@ pub struct ConnectionStateRecovery {
     /// Whether middlewares of the namespace are skipped for who comes back. Default: true. With false a client whose token
     /// has expired is refused.
     pub skip_middlewares: bool,
-    /// How many bytes of events and sessions the server keeps in all its namespaces. Default: 64 MiB. Over it the oldest
-    /// events go first: who missed them is somebody new ([`RecoveryError::Trimmed`]).
+    /// How many bytes of events and sessions the server keeps in all its namespaces. Default: 64 MiB. Over it the namespace
+    /// that is to keep something more drops its own oldest events: who missed them is somebody new
+    /// ([`RecoveryError::Trimmed`]).
     pub max_bytes: usize,
 }
 
@@ -79,7 +80,8 @@ pub enum RecoveryError {
     NoOffset,
     /// It was away for too long.
     Expired,
-    /// Too much was sent since: what it missed had to make room.
+    /// Too much was sent since: what it missed had to make room, or is more than
+    /// [`ServerBuilder::max_send_queue`](super::ServerBuilder::max_send_queue).
     Trimmed,
     /// The session, or the event it got last, is not of this process, or it left in a way that ends a session.
     Unknown,
@@ -152,6 +154,8 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Store {
     options: ConnectionStateRecovery,
+    /// So much can be sent to a client at once.
+    max_send_queue: usize,
     budget: Arc<Budget>,
     /// Offsets of other processes, or of a namespace that was closed meanwhile, are not ours.
     epoch: String,
@@ -184,10 +188,10 @@ struct Event {
 pub(crate) struct Offset(u64);
 
 impl Store {
-    pub(crate) fn new(options: ConnectionStateRecovery, budget: Arc<Budget>) -> Store {
+    pub(crate) fn new(options: ConnectionStateRecovery, max_send_queue: usize, budget: Arc<Budget>) -> Store {
         let mut epoch = random_id();
         epoch.truncate(EPOCH_LEN);
-        Store { options, budget, epoch, next: AtomicU64::new(0), log: Mutex::default() }
+        Store { options, max_send_queue, budget, epoch, next: AtomicU64::new(0), log: Mutex::default() }
     }
 
     pub(crate) fn options(&self) -> &ConnectionStateRecovery {
@@ -257,8 +261,8 @@ impl Store {
         let now = Instant::now();
         let mut log = self.log.lock();
         let key = PrivateId(pid.into());
-        let session = log.sessions.get(&key).ok_or(RecoveryError::Unknown)?;
-        if now.duration_since(session.left) > self.options.max_disconnection_duration {
+        let left = log.sessions.get(&key).ok_or(RecoveryError::Unknown)?.left;
+        if now.duration_since(left) > self.options.max_disconnection_duration {
             return Err(RecoveryError::Expired);
         }
         let number = offset.strip_prefix(&self.epoch).and_then(|number| number.parse::<u64>().ok());
@@ -270,9 +274,22 @@ impl Store {
             return Err(if number < log.trimmed { RecoveryError::Trimmed } else { RecoveryError::Expired });
         };
         let place = log.first + index as u64 + 1;
+        // Otherwise it would be closed as slow, or lose a part, each time that it comes back.
+        let rooms = &log.sessions[&key].rooms;
+        if self.missed(&log, place, rooms).is_none() {
+            return Err(RecoveryError::Trimmed);
+        }
         let session = log.sessions.remove(&key).expect("it was there");
         self.budget.used.fetch_sub(session.bytes, Ordering::Relaxed);
         Ok((session, place))
+    }
+
+    /// What was missed in these rooms, from this place on; `None` if a part of it is gone, or if it is more than a send
+    /// queue holds.
+    fn missed(&self, log: &Log, place: u64, rooms: &[Room]) -> Option<Vec<Arc<EncodedMessage>>> {
+        let missed = log.missed(place, rooms)?;
+        let bytes: usize = missed.iter().map(|message| message.weight()).sum();
+        (bytes + WELCOME <= self.max_send_queue || missed.is_empty()).then_some(missed)
     }
 
     /// Forgets what has expired.
@@ -339,13 +356,13 @@ impl Returning {
         self.session.as_ref().expect("it is taken once, at the end")
     }
 
-    /// What it missed; `None` if a part of that had to make room while it was on its way. Called under the lock of the log.
-    pub(crate) fn missed(&self, log: &Log) -> Option<Vec<Arc<EncodedMessage>>> {
-        log.missed(self.place, &self.session().rooms)
+    /// What it missed; `None` if that became too much while it was on its way.
+    pub(crate) fn missed(&self, store: &Store) -> Option<Vec<Arc<EncodedMessage>>> {
+        store.missed(&store.lock(), self.place, &self.session().rooms)
     }
 
     /// It is there.
-    pub(crate) fn arrive(mut self) {
+    pub(crate) fn arrive(&mut self) {
         self.session = None;
     }
 }
@@ -401,6 +418,8 @@ fn value_bytes(value: &Value) -> usize {
 }
 
 const EPOCH_LEN: usize = 8;
+/// What the answer to a CONNECT takes in a send queue, about.
+const WELCOME: usize = EncodedMessage::OVERHEAD + 128;
 /// What the queue, the lists of rooms and the allocations of a small event take beside its bytes.
 const EVENT_OVERHEAD: usize = 256;
 const SESSION_OVERHEAD: usize = 512;

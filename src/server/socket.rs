@@ -264,7 +264,7 @@ impl Socket {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        self.emit_with(event, args, EmitFlags::default())
+        self.emit_with(event, args, EmitFlags::default(), None)
     }
 
     /// Emits the event `message`: Node's `send` and `write`.

@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::ack::AckFuture;
 use super::adapter::{BroadcastFlags, BroadcastOptions};
+use super::broadcast::BroadcastOperator;
+use super::namespace::keyed;
+use super::rooms::IntoRooms;
 use super::socket::{EmitError, Socket};
 
 /// A socket and how to send to it; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`]. Each call
@@ -72,7 +75,7 @@ impl SocketOperator {
     /// # Errors
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
-        self.socket.emit_with(event, args, self.flags)
+        self.socket.emit_with(event, args, self.flags, None)
     }
 
     /// Emits the event `message`, see [`Socket::send`].
@@ -95,6 +98,42 @@ impl SocketOperator {
     ) -> AckFuture<R> {
         AckFuture::emit(&self.socket, event, args, self.flags)
     }
+
+    /// Addresses all other sockets of the namespace, in this way; see [`Socket::broadcast`].
+    pub fn broadcast(&self) -> BroadcastOperator {
+        let EmitFlags { volatile, compress, timeout } = self.flags;
+        let mut others = self.socket.broadcast();
+        if volatile {
+            others = others.volatile();
+        }
+        if !compress {
+            others = others.compress(false);
+        }
+        match timeout {
+            Some(timeout) => others.timeout(timeout),
+            None => others,
+        }
+    }
+
+    /// Addresses the sockets in these rooms, but not this one, in this way; see [`Socket::to`].
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().to(rooms)
+    }
+
+    /// Addresses the sockets in these rooms, but not this one, as [`SocketOperator::to`].
+    pub fn in_(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.to(rooms)
+    }
+
+    /// Addresses all sockets that are not in these rooms, and not this one, in this way; see [`Socket::except`].
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().except(rooms)
+    }
+
+    /// Addresses all other sockets that are connected to this process, in this way; see [`Socket::local`].
+    pub fn local(&self) -> BroadcastOperator {
+        self.broadcast().local()
+    }
 }
 
 impl Socket {
@@ -104,16 +143,17 @@ impl Socket {
         event: &str,
         args: &T,
         flags: EmitFlags,
+        key: Option<&Arc<str>>,
     ) -> Result<(), EmitError> {
         if self.home().recovery_store().is_some() && !flags.volatile {
             // "With recovery enabled socket.emit() goes through the adapter (room = own id)"
             let flags = BroadcastFlags { compress: Some(flags.compress), ..BroadcastFlags::default() };
             let to = BroadcastOptions { rooms: vec![self.id().into()], except: Vec::new(), flags };
-            return self.home().emit_to(event, args, &to, None, None);
+            return self.home().emit_to(event, args, &to, key, None);
         }
         let packet = self.home().encode_event(None, event, args)?;
         self.notify_outgoing(&packet);
-        self.peer().send_flagged(packet.message, flags);
+        self.peer().send_flagged(keyed(packet.message, key), flags);
         Ok(())
     }
 }

@@ -146,3 +146,15 @@ async fn a_client_that_lags_and_catches_up_is_told_of_to_each_of_its_sockets() {
     assert_eq!(log.take(), ["/ is back 0", "/admin is back 0"]);
     assert_eq!(io.stats().lags, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_coalesced_event_to_one_socket_is_heard_by_its_outgoing_listeners() {
+    let (io, log) = server();
+    let (_client, socket) = Client::connected(&io).await;
+    socket.on_any_outgoing(|event: &OutgoingEvent| {
+        event.socket().state::<Log>().note(format!("{} {:?}", event.name(), event.args::<u8>().unwrap()));
+    });
+    socket.coalesce("key").emit("x", &1).unwrap();
+    io.coalesce("key").emit("x", &2).unwrap();
+    assert_eq!(log.take(), ["x 1", "x 2"]);
+}

@@ -338,3 +338,19 @@ async fn operators_stay_as_they_are() {
     assert_eq!(ada.poll().await, r#"42["first"]|42["room"]|42["all"]|42["own"]"#);
     assert_eq!(bob.poll().await, r#"42["room"]|42["all"]|42["others"]"#);
 }
+
+#[tokio::test(start_paused = true)]
+async fn how_a_socket_sends_is_how_it_sends_to_the_others() {
+    let (io, _) = server();
+    let (_sender, socket) = Client::connected(&io).await;
+    let (other, _) = Client::connected(&io).await;
+    // Nobody polls.
+    socket.volatile().broadcast().emit("lost", &()).unwrap();
+    socket.volatile().compress(false).except("room").emit("lost", &()).unwrap();
+    socket.compress(false).local().emit("x", &()).unwrap();
+    let asked = socket.timeout(Duration::from_secs(1)).to("room").emit_with_ack::<u8>("nobody", &());
+    assert!(asked.await.unwrap().is_empty());
+    let asked = socket.timeout(Duration::from_secs(1)).broadcast().emit_with_ack::<u8>("y", &());
+    assert_eq!(other.poll().await, r#"42["x"]|421["y"]"#);
+    assert!(matches!(asked.await.unwrap_err().reason, AckError::Timeout));
+}

@@ -265,3 +265,16 @@ async fn who_closes_leaves_the_cluster() {
     a.emit("to", &"nobody").unwrap();
     assert_eq!(a.fetch_sockets().await.unwrap().len(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn outgoing_listeners_hear_what_other_servers_emit() {
+    let (_, [a, b, _]) = servers();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (_client, socket) = Client::connected(&b).await;
+    let noted = Arc::clone(&heard);
+    socket.on_any_outgoing(move |event: &OutgoingEvent| noted.lock().push(event.name().into_owned()));
+    a.emit("news", &()).unwrap();
+    let _answers = a.to(socket.id()).emit_with_ack::<u8>("question", &());
+    a.to("nobody").emit("not for it", &()).unwrap();
+    assert_eq!(*heard.lock(), ["news", "question"]);
+}

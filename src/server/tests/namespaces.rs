@@ -365,3 +365,21 @@ async fn a_refusal_removes_no_child_that_is_to_stay() {
         assert_eq!(names(&parent.children()), ["/dyn-1"], "cleanup {cleanup}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_parent_emits_may_be_volatile_and_its_handlers_can_be_removed_from_a_child() {
+    let (io, log) = server();
+    let parent = io.of_pattern("^/dyn-").unwrap();
+    let id = parent.on("x", async |event: Event| event.socket().state::<Log>().note("x"));
+    let client = Client::open(&io).await;
+    client.post("40/dyn-1,").await;
+    assert!(client.poll().await.starts_with("40/dyn-1,"));
+    parent.volatile().emit("lost", &()).unwrap();
+    parent.local().compress(false).emit("kept", &()).unwrap();
+    assert_eq!(client.poll().await, r#"42/dyn-1,["kept"]"#);
+    client.post(r#"42/dyn-1,["x"]"#).await;
+    assert_eq!(log.take(), ["x"]);
+    io.of("/dyn-1").off("x", id);
+    client.post(r#"42/dyn-1,["x"]"#).await;
+    assert_eq!(log.take(), [""; 0]);
+}

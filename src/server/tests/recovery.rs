@@ -212,6 +212,40 @@ async fn rooms_that_a_handler_leaves_as_its_socket_disconnects_are_not_kept() {
     assert_eq!(ada.socket(&io).rooms()[1..], [Room::from("kept")]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_coalesced_event_to_one_socket_is_kept() {
+    let (io, _) = recovering(ConnectionStateRecovery::default());
+    let mut ada = Returner::connect(&io).await;
+    let socket = ada.socket(&io);
+    io.emit("n", &0).unwrap();
+    ada.read().await;
+    ada.lose().await;
+    socket.coalesce("key").emit("n", &1).unwrap();
+    assert!(ada.come_back(&io).await);
+    assert_eq!(ada.got, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_more_than_a_send_queue_holds_is_somebody_new() {
+    for policy in [SlowConsumer::Close, SlowConsumer::DropOldest] {
+        let (io, _) = server_with(|builder| {
+            let recovery = ConnectionStateRecovery::default();
+            builder.connection_state_recovery(recovery).max_send_queue(4_000).slow_consumer(policy)
+        });
+        let mut ada = Returner::connect(&io).await;
+        io.emit("n", &0).unwrap();
+        ada.read().await;
+        ada.lose().await;
+        for number in 1..=10 {
+            io.emit("n", &number).unwrap();
+        }
+        assert!(!ada.come_back(&io).await);
+        assert_eq!(recovery_of(&io), Recovery::Failed(RecoveryError::Trimmed));
+        assert_eq!(ada.got, [0]);
+        assert_eq!((io.stats().slow_peers, io.stats().events_dropped), (0, 0));
+    }
+}
+
 /// What may happen between a client and a server.
 #[derive(Clone, Debug)]
 enum Step {

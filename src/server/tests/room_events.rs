@@ -68,3 +68,14 @@ async fn an_observer_may_change_rooms_and_may_panic() {
     socket.leave("x");
     assert_eq!(log.take(), ["leave x", "delete x"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_socket_leaves_after_its_disconnecting_handlers_is_told_at_once() {
+    let (io, log) = observed();
+    io.on_disconnecting(async |_: Socket, _: DisconnectReason| {});
+    let (client, socket) = Client::connected(&io).await;
+    socket.join("x");
+    log.take();
+    client.post("41").await;
+    assert_eq!(log.take(), ["leave own", "delete own", "leave x", "delete x"]);
+}

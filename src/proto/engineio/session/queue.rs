@@ -65,6 +65,11 @@ impl SendQueue {
         self.keyed.values_mut().for_each(|place| *place += 1);
     }
 
+    /// What the waiting message with this key weighs, if there is one.
+    pub(super) fn keyed_bytes(&self, key: &str) -> usize {
+        self.keyed.get(key).map_or(0, |place| self.messages[*place].weight())
+    }
+
     /// Takes out the message that has this key; says whether there was one.
     pub(super) fn supersede(&mut self, key: &str) -> bool {
         let Some(&place) = self.keyed.get(key) else { return false };

@@ -90,9 +90,15 @@ impl Session {
         if self.is_closing() {
             return Err(SendError::Closed);
         }
+        let (mut queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
+        let former = message.key().map_or(0, |key| self.queue.keyed_bytes(key));
+        if is_too_much(queued - former, &message, limit) && self.is_dropped(&message) {
+            // The former one with its key stays: an old value is better than none.
+            return Err(SendError::Dropped);
+        }
         let superseded = message.key().is_some_and(|key| self.queue.supersede(key));
         let mut sent = Sent { superseded, dropped: 0 };
-        let (mut queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
+        queued -= former;
         if is_too_much(queued, &message, limit) {
             sent.dropped = self.make_room(&message)?;
             queued = self.queue.bounded_bytes();
@@ -106,19 +112,30 @@ impl Session {
     /// cannot be any more. What is left at the close leaves whole.
     pub(super) fn portion(&self) -> Option<usize> {
         let losable = self.config.slow_consumer != SlowConsumer::Close || self.queue.has_keys();
-        (losable && self.state == State::Open).then(|| MAX_PORTION.min(self.config.max_send_queue / 4))
+        (losable && self.state == State::Open).then(|| MAX_PORTION.min(self.config.max_send_queue / 4).max(1))
+    }
+
+    /// Whether it is this message that is dropped, as there is no room for it.
+    fn is_dropped(&self, message: &EncodedMessage) -> bool {
+        message.is_droppable()
+            && match self.config.slow_consumer {
+                SlowConsumer::Close => false,
+                SlowConsumer::DropNewest => true,
+                SlowConsumer::DropOldest => !self.could_fit(message),
+            }
+    }
+
+    /// Whether there would be room if all were dropped that may be.
+    fn could_fit(&self, message: &EncodedMessage) -> bool {
+        let kept = self.queue.bounded_bytes() - self.queue.droppable_bytes();
+        !is_too_much(kept, message, self.config.max_send_queue)
     }
 
     /// Drops what may be dropped for this message; says how many that were.
     fn make_room(&mut self, message: &EncodedMessage) -> Result<usize, SendError> {
         let (queued, limit) = (self.queue.bounded_bytes(), self.config.max_send_queue);
-        let policy = self.config.slow_consumer;
-        let fits = !is_too_much(queued - self.queue.droppable_bytes(), message, limit);
-        let may_be_dropped = message.is_droppable() && policy != SlowConsumer::Close;
-        if may_be_dropped && (policy == SlowConsumer::DropNewest || !fits) {
-            return Err(SendError::Dropped);
-        }
-        let drop: fn(&mut SendQueue) -> bool = match policy {
+        let fits = self.could_fit(message);
+        let drop: fn(&mut SendQueue) -> bool = match self.config.slow_consumer {
             SlowConsumer::DropNewest if fits => SendQueue::drop_newest,
             SlowConsumer::DropOldest if fits => SendQueue::drop_oldest,
             _ => {
@@ -214,7 +231,8 @@ mod tests {
                 && (self.policy != SlowConsumer::Close
                     || self.waiting.iter().any(|item| matches!(item.kind, Kind::Keyed(_))));
             let (mut taken, mut bytes, mut own) = (Vec::new(), 0, 0);
-            while !self.waiting.is_empty() && (!in_portions || bytes < MAX_PORTION.min(self.limit / 4)) {
+            while !self.waiting.is_empty() && (!in_portions || bytes < MAX_PORTION.min(self.limit / 4).max(1))
+            {
                 let item = self.waiting.remove(0);
                 bytes += item.weight;
                 own += if item.kind == Kind::Control { item.weight } else { 0 };
@@ -234,12 +252,12 @@ mod tests {
         /// `None`: the peer is to be closed.
         fn send(&mut self, item: Item) -> Option<Result<Sent, SendError>> {
             let mut sent = Sent::default();
+            let saved = self.waiting.clone();
             if let Kind::Keyed(_) = item.kind {
                 let former = self.waiting.iter().position(|other| other.kind == item.kind);
                 sent.superseded = former.map(|former| self.waiting.remove(former)).is_some();
             }
             let may_be_dropped = |kind| matches!(kind, Kind::Droppable | Kind::Keyed(_));
-            let saved = self.waiting.clone();
             while !self.fits(&item) {
                 let dropped = match self.policy {
                     SlowConsumer::Close => return None,
