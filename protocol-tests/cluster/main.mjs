@@ -7,6 +7,7 @@ import { ACKS } from "./checks/acks.mjs";
 import { BROADCASTS } from "./checks/broadcasts.mjs";
 import { EMITTERS } from "./checks/emitters.mjs";
 import { NAMESPACES } from "./checks/namespaces.mjs";
+import { RECOVERY } from "./checks/recovery.mjs";
 import { SERVER_SIDE } from "./checks/server_side.mjs";
 import { SOCKETS } from "./checks/sockets.mjs";
 import { CONFIGURATIONS, CONSTELLATIONS } from "./configurations.mjs";
@@ -19,6 +20,7 @@ const CLUSTERS_AT_A_TIME = 3;
 const CHECKS_AT_A_TIME = 8;
 const TOPICS = {
   operations: "every operation, from each node to each",
+  recovery: "connection state recovery across nodes",
 };
 
 const USAGE = `usage: npm run cluster -- [options]
@@ -45,14 +47,16 @@ let redisCluster;
 // Thrown by a client outside of what a check waits for.
 process.on("uncaughtException", (error) => results.push(crash("an exception of the tests or a client", error)));
 
+const all = jobs();
+const names = all.flatMap(({ column, checks }) => [column, ...checks.map(({ name }) => name)]);
 try {
-  await runAll(jobs());
+  await runAll(all);
 } catch (error) {
   results.push(crash("running", error));
 } finally {
   await Promise.all([...idle, await redisCluster].map((redis) => redis?.stop()));
 }
-printTable(results);
+printTable(results, names);
 process.exit(summarize(results, (Date.now() - began) / 1000) ? 0 : 1);
 
 function crash(row, error) {
@@ -96,6 +100,9 @@ function jobs() {
   for (const configuration of configurations) {
     for (const constellation of options.constellations) {
       const column = `${configuration.name} ${constellation}`;
+      if (options.topics.includes("recovery") && configuration.recovery) {
+        all.push({ column, configuration, constellation, checks: RECOVERY });
+      }
       if (options.topics.includes("operations") && !configuration.recovery) {
         const checks = [...SERVER_SIDE, ...BROADCASTS, ...ACKS, ...SOCKETS, ...NAMESPACES, ...EMITTERS];
         all.push({ column, configuration, constellation, checks });

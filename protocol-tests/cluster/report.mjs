@@ -2,9 +2,12 @@
 
 const LONGEST_CELL = 18;
 
-export function printTable(results) {
-  const columns = [...new Set(results.map(({ column }) => column))];
-  const rows = [...new Set(results.map(({ row }) => row))];
+// Both in the order of `names`; what is not among them comes last.
+export function printTable(results, names) {
+  const place = (name) => (names.includes(name) ? names.indexOf(name) : names.length);
+  const inOrder = (list) => [...new Set(list)].sort((a, b) => place(a) - place(b));
+  const columns = inOrder(results.map(({ column }) => column));
+  const rows = inOrder(results.map(({ row }) => row));
   const legend = columns.map((column, i) => `  ${String(i + 1).padStart(2)}  ${column}`);
   const reasons = new Map(); // reason: its letter
   const cells = rows.map((row) => columns.map((column) => cell(results.find((each) => each.row === row && each.column === column), reasons)));

@@ -3,8 +3,9 @@
 import { byCommand, expectHeard, expectHeardSometimes, reaches, same, unique } from "../hearing.mjs";
 
 const BINARY = [{ a: [Buffer.from([0, 1, 255]), { b: Buffer.from("nested") }], n: 1 }, Buffer.alloc(0), "between", [[Buffer.from([7])]]];
+// No integers beyond 2^53: Node's own classic nodes garble them.
 const JSON_KINDS = [
-  null, true, false, 0, -1, 1.5, 4294967296, 9007199254740991, -9007199254740991, 1e21, "", "text", 'quotes " \\ / and \n\t',
+  null, true, false, 0, -1, 1.5, 4294967296, 9007199254740991, -9007199254740991, "", "text", 'quotes " \\ / and \n\t',
   "ünï 🦀 \u2028\u2029 \u0000", [], [1, [2, [3, []]]], {}, { a: { b: [null, { c: "d" }] }, "": 1, type: 3, nsp: "/x" }, "long ".repeat(4000),
 ];
 const LARGE = 400_000;
@@ -91,7 +92,7 @@ export const BROADCASTS = [
     t.fromEach(async (node) => {
       const { stage } = t.cluster;
       await broadcast(stage, node, TARGETS["to all"](stage), JSON_KINDS);
-      await broadcast(stage, node, TARGETS["to a room"](stage), [{ with: [Buffer.from("binary"), ...JSON_KINDS.filter((kind) => kind !== 1e21)] }]);
+      await broadcast(stage, node, TARGETS["to a room"](stage), [{ with: [Buffer.from("binary"), ...JSON_KINDS] }]);
     }),
   ),
 
