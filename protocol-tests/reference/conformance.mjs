@@ -2,12 +2,18 @@
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";
+import { ADAPTER_NAMES, adapterOptions } from "./adapter.mjs";
 import { serveCaptures } from "./captures_app.mjs";
 import { serveControl } from "./control_namespace.mjs";
 import { refuse, serverOptions } from "./environment.mjs";
 import { hookInto, hookIntoNamespaces, hookOptions } from "./hooks.mjs";
 
-refuse(["ADAPTER", ["none"]], ["PARSER", ["msgpack", "default"]], ["APP", ["conformance", "captures"]]);
+refuse(
+  ["ADAPTER", ADAPTER_NAMES],
+  ["SHARDED_MODE", ["dynamic", "dynamic-private", "static"]],
+  ["PARSER", ["msgpack", "default"]],
+  ["APP", ["conformance", "captures"]],
+);
 
 const ASK_TIMEOUT_MS = 1000;
 const nodeName = process.env.NODE_NAME ?? "node";
@@ -17,7 +23,8 @@ const http = createServer((request, response) => {
   else response.writeHead(404).end();
 });
 const captures = process.env.APP === "captures";
-const io = new Server(http, { ...serverOptions(captures ? { cors: undefined } : undefined), ...hookOptions() });
+const given = serverOptions(captures ? { cors: undefined } : undefined);
+const io = new Server(http, { ...given, ...hookOptions(), ...(await adapterOptions()) });
 hookInto(io.engine);
 
 if (captures) {

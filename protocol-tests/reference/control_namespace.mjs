@@ -29,6 +29,16 @@ export function serveControl(io, { nodeName, notes }) {
     },
     fetch: async (command) => (await target(io, command).fetchSockets()).map(describe),
     local: ({ nsp = "/" }) => [...io.of(nsp).sockets.keys()],
+    sse: ({ nsp = "/", event, args = [] }) => {
+      io.of(nsp).serverSideEmit(event, ...args);
+      return true;
+    },
+    sseAck: ({ nsp = "/", event, args = [] }) =>
+      new Promise((resolve) => {
+        io.of(nsp).serverSideEmit(event, ...args, (error, responses) =>
+          resolve({ err: error ? error.message : null, responses: responses ?? [] }),
+        );
+      }),
     noted: () => notes.splice(0),
     remote: async ({ nsp = "/", id, action, event, args = [], join, leave, close, timeout }) => {
       const [socket] = await io.of(nsp).in(id).fetchSockets();
@@ -52,6 +62,11 @@ export function serveControl(io, { nodeName, notes }) {
       }
     },
     serverCount: ({ nsp = "/" }) => io.of(nsp).adapter.serverCount(),
+    allRooms: async ({ nsp = "/" }) => {
+      const { adapter } = io.of(nsp);
+      if (!adapter.allRooms) throw new Error("unsupported"); // only the classic adapter has it
+      return [...(await adapter.allRooms())].sort();
+    },
   };
 
   io.of("/ctl").on("connection", (socket) => {

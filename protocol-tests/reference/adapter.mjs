@@ -1,0 +1,43 @@
+// The adapter of the contract's variables ADAPTER, REDIS_URL, … (contract 1.0), from the npm packages.
+
+import { createAdapter as createClassic, createShardedAdapter } from "@socket.io/redis-adapter";
+import { createAdapter as createStreams } from "@socket.io/redis-streams-adapter";
+import { createClient, createCluster } from "redis";
+
+const env = process.env;
+
+const ADAPTERS = {
+  redis: async () => createClassic(await connect(), await connect(), classicOptions()),
+  "redis-sharded": async () => createShardedAdapter(await connect(), await connect(), shardedOptions()),
+  "redis-streams": async () => createStreams(await connect(), streamsOptions()),
+};
+
+export const ADAPTER_NAMES = ["none", ...Object.keys(ADAPTERS)];
+
+// The option `adapter` of the server; nothing for the adapter in memory. Waits until Redis is there.
+export async function adapterOptions() {
+  const create = ADAPTERS[env.ADAPTER];
+  return create ? { adapter: await create() } : {};
+}
+
+function classicOptions() {
+  return { requestsTimeout: Number(env.REQUEST_TIMEOUT ?? 5000), publishOnSpecificResponseChannel: env.SPECIFIC_RESPONSE === "1" };
+}
+
+function shardedOptions() {
+  return { subscriptionMode: env.SHARDED_MODE ?? "dynamic" };
+}
+
+function streamsOptions() {
+  return { streamCount: Number(env.STREAM_COUNT ?? 1), useShardedPubSub: env.STREAM_SHARDED_PUBSUB === "1" };
+}
+
+async function connect() {
+  const urls = (env.REDIS_URL ?? "redis://127.0.0.1:6379").split(",");
+  const client =
+    urls.length > 1 ? createCluster({ rootNodes: urls.map((url) => ({ url })) }) : createClient({ url: urls[0] });
+  // Without a listener a lost connection would end the process; the client connects again by itself.
+  client.on("error", (error) => console.error(`Redis: ${error.message}`));
+  await client.connect();
+  return client;
+}
