@@ -18,8 +18,7 @@
 //! | `topology` | which node of a Redis Cluster owns which slots |
 //! | `connect` | TCP, TLS, unix sockets and Sentinel |
 //! | `backoff` | when to try again |
-
-#![allow(dead_code, reason = "the adapters and the emitter are built on this")]
+#![allow(dead_code, reason = "recovery across nodes is built on the rest of the link")]
 
 mod backoff;
 mod config;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::redis_server::RedisServer;
 use super::*;
-use crate::cluster::{LinkError, StreamEntry};
+use crate::cluster::LinkError;
+use crate::cluster::stream_reader::StreamEntry;
 
 /// Both versions of the protocol.
 fn urls(server: &RedisServer) -> [String; 2] {

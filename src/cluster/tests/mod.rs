@@ -15,7 +15,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Channel, ConnectionState, Incoming, RedisConfig, RedisLink};
+use super::link::{Channel, Incoming, RedisLink};
+use super::{ConnectionState, RedisConfig};
 
 /// Waits for a condition; it is a mistake if it does not come within a minute.
 async fn until(what: &str, condition: impl Fn() -> bool) {
