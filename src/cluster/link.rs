@@ -192,13 +192,7 @@ impl RedisLink {
         fields: &[(&str, &[u8])],
         within: Duration,
     ) -> impl Future<Output = Result<String, LinkError>> + Send + use<> {
-        let mut command = cmd("XADD");
-        command.arg(stream).arg("MAXLEN").arg("~").arg(max_len).arg("*");
-        let mut bytes = 0;
-        for (name, value) in fields {
-            command.arg(name).arg(value);
-            bytes += name.len() + value.len();
-        }
+        let (command, bytes) = xadd(stream, max_len, fields);
         let (reply, answer) = oneshot::channel();
         let route = Route::Slot(slot(stream.as_bytes()));
         let accepted = self.shared().message_of(command, bytes, route, Some(reply));
@@ -207,6 +201,20 @@ impl RedisLink {
             accepted?;
             read::<String>(within_time(answer, deadline).await?)
         }
+    }
+
+    /// Appends an entry as [`RedisLink::xadd`], and does not ask for its id.
+    ///
+    /// # Errors
+    /// As [`RedisLink::publish`].
+    pub(crate) fn append(
+        &self,
+        stream: &str,
+        max_len: usize,
+        fields: &[(&str, Bytes)],
+    ) -> Result<(), LinkError> {
+        let (command, bytes) = xadd(stream, max_len, fields);
+        self.shared().message_of(command, bytes, Route::Slot(slot(stream.as_bytes())), None)
     }
 
     /// Counts the subscriptions of a channel (`PUBSUB NUMSUB`), over all masters of a cluster.
@@ -827,6 +835,19 @@ async fn ask_node(shared: &Shared, node: &Endpoint) -> Result<Topology, ConnectE
         timeout(shared.config.response_timeout, answer).await.map_err(|_| ConnectError::TimedOut)??;
     Topology::read(&answer, node)
         .ok_or_else(|| ConnectError::Io(std::io::Error::other("the answer to CLUSTER SLOTS makes no sense")))
+}
+
+/// The command, and the bytes of the entry.
+fn xadd(stream: &str, max_len: usize, fields: &[(&str, impl AsRef<[u8]>)]) -> (Cmd, usize) {
+    let mut command = cmd("XADD");
+    command.arg(stream).arg("MAXLEN").arg("~").arg(max_len).arg("*");
+    let mut bytes = 0;
+    for (name, value) in fields {
+        let value = value.as_ref();
+        command.arg(name).arg(value);
+        bytes += name.len() + value.len();
+    }
+    (command, bytes)
 }
 
 async fn within_time(

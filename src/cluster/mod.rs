@@ -11,12 +11,14 @@
 //! | `topology` | which node of a Redis Cluster owns which slots |
 //! | `connect` | TCP, TLS, unix sockets and Sentinel |
 //! | `backoff` | when to try again |
+//! | `emitter` | [`RedisEmitter`]: for processes that serve no sockets |
 
 #![allow(dead_code, reason = "the adapters and the emitter are built on this")]
 
 mod backoff;
 mod config;
 mod connect;
+mod emitter;
 mod lane;
 mod link;
 mod listener;
@@ -30,6 +32,7 @@ mod tests;
 mod topology;
 
 pub use config::{RedisConfig, RedisConfigError};
+pub use emitter::{RedisEmitError, RedisEmitter, RedisEmitterBuilder, RedisStreamsEmitterBuilder};
 pub use link::{ConnectionState, LinkError, LinkStats, LinkStatus};
 pub use redis_adapter::{RedisAdapter, RedisAdapterBuilder};
 pub use sharded_adapter::{ShardedRedisAdapter, ShardedRedisAdapterBuilder, SubscriptionMode};
