@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::{Value, cmd, from_redis_value};
+use redis::{Cmd, Value, cmd, from_redis_value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
@@ -191,13 +191,7 @@ impl RedisLink {
         fields: &[(&str, &[u8])],
         within: Duration,
     ) -> impl Future<Output = Result<String, LinkError>> + Send + use<> {
-        let mut command = cmd("XADD");
-        command.arg(stream).arg("MAXLEN").arg("~").arg(max_len).arg("*");
-        let mut bytes = 0;
-        for (name, value) in fields {
-            command.arg(name).arg(value);
-            bytes += name.len() + value.len();
-        }
+        let (command, bytes) = xadd(stream, max_len, fields);
         let (reply, answer) = oneshot::channel();
         let route = Route::Slot(slot(stream.as_bytes()));
         let accepted = self.shared().message_of(command, bytes, route, Some(reply));
@@ -206,6 +200,20 @@ impl RedisLink {
             accepted?;
             read::<String>(within_time(answer, deadline).await?)
         }
+    }
+
+    /// Appends an entry as [`RedisLink::xadd`], and does not ask for its id.
+    ///
+    /// # Errors
+    /// As [`RedisLink::publish`].
+    pub(crate) fn append(
+        &self,
+        stream: &str,
+        max_len: usize,
+        fields: &[(&str, Bytes)],
+    ) -> Result<(), LinkError> {
+        let (command, bytes) = xadd(stream, max_len, fields);
+        self.shared().message_of(command, bytes, Route::Slot(slot(stream.as_bytes())), None)
     }
 
     /// Counts the subscriptions of a channel (`PUBSUB NUMSUB`), over all masters of a cluster.
@@ -441,4 +449,17 @@ impl fmt::Debug for Subscription {
 
 fn read<T: redis::FromRedisValue>(answer: Value) -> Result<T, LinkError> {
     from_redis_value(answer).map_err(|_| LinkError::UnexpectedAnswer)
+}
+
+/// The command, and the bytes of the entry.
+fn xadd(stream: &str, max_len: usize, fields: &[(&str, impl AsRef<[u8]>)]) -> (Cmd, usize) {
+    let mut command = cmd("XADD");
+    command.arg(stream).arg("MAXLEN").arg("~").arg(max_len).arg("*");
+    let mut bytes = 0;
+    for (name, value) in fields {
+        let value = value.as_ref();
+        command.arg(name).arg(value);
+        bytes += name.len() + value.len();
+    }
+    (command, bytes)
 }

@@ -18,11 +18,14 @@
 //! | `topology` | which node of a Redis Cluster owns which slots |
 //! | `connect` | TCP, TLS, unix sockets and Sentinel |
 //! | `backoff` | when to try again |
+//! | `emitter` | [`RedisEmitter`]: for processes that serve no sockets |
+
 #![allow(dead_code, reason = "recovery across nodes is built on the rest of the link")]
 
 mod backoff;
 mod config;
 mod connect;
+mod emitter;
 mod gate;
 mod lane;
 mod link;
@@ -43,6 +46,7 @@ mod topology;
 mod watchdog;
 
 pub use config::{RedisConfig, RedisConfigError};
+pub use emitter::{RedisEmitError, RedisEmitter, RedisEmitterBuilder, RedisStreamsEmitterBuilder};
 pub use redis_adapter::{RedisAdapter, RedisAdapterBuilder};
 pub use sharded_adapter::{ShardedRedisAdapter, ShardedRedisAdapterBuilder, SubscriptionMode};
 pub use status::{ConnectionState, LinkError, LinkStats, LinkStatus};

@@ -315,12 +315,7 @@ impl Wire for Streams {
             Route::Stream => {
                 let entry = Entry::new(&self.message(body), self.options.only_plaintext);
                 let fields: Vec<(&str, Bytes)> = entry.fields().collect();
-                let fields: Vec<(&str, &[u8])> =
-                    fields.iter().map(|(name, value)| (*name, &value[..])).collect();
-                let within = self.link.config().response_timeout;
-                // It is sent, whether or not somebody waits; what is refused has been counted.
-                drop(self.link.xadd(&self.stream, self.options.max_len, &fields, within));
-                Ok(())
+                self.link.append(&self.stream, self.options.max_len, &fields)
             }
             Route::Public | Route::Private => self.publish_to(self.channels.public(), body),
         }

@@ -92,6 +92,8 @@ pub use remote_socket::{FetchError, RemoteSocket, RemoteSocketWithTimeout};
 pub use room_event::RoomEvent;
 pub use rooms::{IntoRooms, Room};
 pub use server_side::ServerSideEvent;
+#[cfg(feature = "redis")]
+pub(crate) use server_side::check_server_side;
 pub use socket::{EmitError, Socket, SocketId};
 pub use socket_error::{SocketError, SocketErrorCause};
 pub use socket_operator::SocketOperator;

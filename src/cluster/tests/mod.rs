@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connections;
+mod emitter;
 mod failures;
 mod messages;
 mod proxy;
