@@ -6,11 +6,12 @@ import { ServerProcess } from "../harness/server_process.mjs";
 import { ACKS } from "./checks/acks.mjs";
 import { BROADCASTS } from "./checks/broadcasts.mjs";
 import { EMITTERS } from "./checks/emitters.mjs";
+import { FAILURES } from "./checks/failures.mjs";
 import { NAMESPACES } from "./checks/namespaces.mjs";
 import { RECOVERY } from "./checks/recovery.mjs";
 import { SERVER_SIDE } from "./checks/server_side.mjs";
 import { SOCKETS } from "./checks/sockets.mjs";
-import { CONFIGURATIONS, CONSTELLATIONS } from "./configurations.mjs";
+import { CONFIGURATIONS, CONSTELLATIONS, FAILURE_CONFIGURATIONS, TESTED_ALONE } from "./configurations.mjs";
 import { Cluster } from "./nodes.mjs";
 import { missingRedis, Redis, RedisCluster } from "./redis.mjs";
 import { printTable, summarize } from "./report.mjs";
@@ -21,6 +22,7 @@ const CHECKS_AT_A_TIME = 8;
 const TOPICS = {
   operations: "every operation, from each node to each",
   recovery: "connection state recovery across nodes",
+  failures: "Redis and nodes that fail, garbage on the channels",
 };
 
 const USAGE = `usage: npm run cluster -- [options]
@@ -109,6 +111,17 @@ function jobs() {
       }
     }
   }
+  if (options.topics.includes("failures")) {
+    for (const configuration of FAILURE_CONFIGURATIONS.filter(({ name }) => options.only.includes(name))) {
+      for (const constellation of options.constellations) {
+        all.push({ column: `${configuration.name} ${constellation}, failures`, configuration, constellation, checks: FAILURES });
+      }
+      // Node's own nodes would crash on some of it.
+      const alone = FAILURES.filter(({ name }) => name === "garbage on the channels");
+      const column = `${configuration.name} ${TESTED_ALONE.length}F, failures`;
+      if (options.server !== REFERENCE.server) all.push({ column, configuration, names: TESTED_ALONE, checks: alone });
+    }
+  }
   return all.map((job) => ({ ...job, checks: job.checks.filter(({ name }) => !options.filter || options.filter.test(name)) }));
 }
 
@@ -131,13 +144,13 @@ async function runAll(all) {
   await Promise.all([lane(), ...Array.from({ length: CLUSTERS_AT_A_TIME - 1 }, worker)]);
 }
 
-async function run({ column, configuration, constellation, checks }, redis) {
+async function run({ column, configuration, constellation, names = CONSTELLATIONS[constellation], checks }, redis) {
   const start = Date.now();
   const before = results.length;
   let cluster;
   try {
     await redis.flush();
-    cluster = await Cluster.start(configuration, CONSTELLATIONS[constellation], redis, options.server);
+    cluster = await Cluster.start(configuration, names, redis, options.server);
     await cluster.gather();
     const finish = async (check) => {
       const trial = await new Trial(cluster).run(check);

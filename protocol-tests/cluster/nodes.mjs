@@ -31,6 +31,12 @@ export class ClusterNode {
     await until(() => this.control.socket.connected, `${this.name} accepts its control connection`);
   }
 
+  async kill() {
+    this.control.close();
+    await this.process.kill();
+    this.#notes = [];
+  }
+
   // Also in the place of the server under test, when none is given.
   get isNode() {
     return this.command === REFERENCE.server;
