@@ -74,16 +74,20 @@ function victims(t) {
 // all end in time with an error, and with the answers of those who are there.
 async function partial(t, victim, clients, meanwhile) {
   const others = t.nodes.filter((node) => node !== victim);
-  const event = unique("question");
-  answering(clients, event, (client) => [client.id]);
   const there = clients.filter(({ node }) => node !== victim).map(({ id }) => id);
+  const heard = [];
   const asked = others.map(async (node) => {
     const limit = t.configuration.requestTimeout;
     const began = Date.now();
-    const [acks, fetch, sse] = await Promise.all([
-      node.do("emitAck", { rooms: [t.room], event, timeout: SHORT_MS }),
+    const event = unique("question");
+    answering(clients, event, (client) => [client.id]);
+    const elsewhere = clients.find((client) => client.node !== node && client.node !== victim);
+    const question = elsewhere.on(event);
+    heard.push(until(() => question.size > 0, `${elsewhere.name} hears the question of ${node.name}`, WAIT_MS));
+    const [fetch, sse, acks] = await Promise.all([
       node.do("fetch", { rooms: [t.room] }).then((found) => `found ${found.length}`, (error) => error.message),
       node.do("sseAck", { event: "whoami" }),
+      node.do("emitAck", { rooms: [t.room], event, timeout: SHORT_MS }),
     ]);
     const took = Date.now() - began;
     if (!/timed out/.test(acks.err)) throw new Error(`the broadcast with ack ends with ${acks.err}`);
@@ -95,9 +99,11 @@ async function partial(t, victim, clients, meanwhile) {
     // A generous bound: it shows that nothing waits for ever, on a busy machine too.
     if (took > limit + WAIT_MS) throw new Error(`it took ${took} ms, the limit is ${limit} ms`);
   });
-  // An answer to a later command on the same connection: by then the questions have been handled.
-  await Promise.all(others.map((node) => node.do("info")));
+  // Whose last question is heard elsewhere has asked Redis how many nodes there are before, while the victim still counted.
+  const all = Promise.allSettled(asked);
+  await Promise.all(heard);
   await meanwhile();
+  await all;
   await Promise.all(others.map((node, i) => t.part(`from ${node.name}, without ${victim.name}`, () => asked[i])));
 }
 
