@@ -19,6 +19,7 @@ import { Trial } from "./trial.mjs";
 
 const CLUSTERS_AT_A_TIME = 4;
 const CHECKS_AT_A_TIME = 8;
+const GATHERING = "the nodes start and find each other";
 const TOPICS = {
   operations: "every operation, from each node to each",
   recovery: "connection state recovery across nodes",
@@ -153,7 +154,9 @@ async function run({ column, configuration, constellation, names = CONSTELLATION
   try {
     await redis.flush();
     cluster = await Cluster.start(configuration, names, redis, options.server);
-    await cluster.gather();
+    const unreached = await cluster.gather();
+    const failures = unreached.map((error) => ({ who: "at the beginning", error }));
+    if (failures.length > 0) results.push({ row: GATHERING, column, passed: 0, skips: [], failures });
     const finish = async (check) => {
       const trial = await new Trial(cluster).run(check);
       results.push({ row: check.name, column, ...trial.result });
@@ -166,7 +169,7 @@ async function run({ column, configuration, constellation, names = CONSTELLATION
     for (const check of checks.filter(({ alone }) => alone)) await finish(check);
   } catch (error) {
     const logs = cluster?.nodes.map((node) => `\n  ${node.name}: ${node.logTail}`).join("") ?? "";
-    results.push({ row: "the nodes start and find each other", column, passed: 0, skips: [], failures: [{ who: "-", error: error.message + logs }] });
+    results.push({ row: GATHERING, column, passed: 0, skips: [], failures: [{ who: "-", error: error.message + logs }] });
   } finally {
     await cluster?.stop();
   }
