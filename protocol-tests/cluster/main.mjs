@@ -2,7 +2,6 @@
 
 import { parseArgs } from "node:util";
 import { REFERENCE } from "../harness/defaults.mjs";
-import { ServerProcess } from "../harness/server_process.mjs";
 import { ACKS } from "./checks/acks.mjs";
 import { BROADCASTS } from "./checks/broadcasts.mjs";
 import { EMITTERS } from "./checks/emitters.mjs";
@@ -46,6 +45,9 @@ const began = Date.now();
 const results = [];
 const idle = []; // Redis servers that no cluster of nodes uses now
 let redisCluster;
+
+// Ending in order lets the handlers of `exit` take nodes and Redis servers along.
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.on(signal, () => process.exit(code));
 
 // Thrown by a client outside of what a check waits for.
 process.on("uncaughtException", (error) => results.push(crash("an exception of the tests or a client", error)));
@@ -178,8 +180,3 @@ async function run({ column, configuration, constellation, names = CONSTELLATION
   const seconds = ((Date.now() - start) / 1000).toFixed(1);
   console.log(`${column}: ${sum(({ passed }) => passed)} passed, ${sum(({ failures }) => failures.length)} failed, ${seconds} s`);
 }
-
-process.on("SIGINT", () => {
-  ServerProcess.killAll();
-  process.exit(130);
-});
