@@ -2,25 +2,27 @@
 
 import { parseArgs } from "node:util";
 import { REFERENCE } from "../harness/defaults.mjs";
-import { ServerProcess } from "../harness/server_process.mjs";
 import { ACKS } from "./checks/acks.mjs";
 import { BROADCASTS } from "./checks/broadcasts.mjs";
 import { EMITTERS } from "./checks/emitters.mjs";
+import { FAILURES } from "./checks/failures.mjs";
 import { NAMESPACES } from "./checks/namespaces.mjs";
 import { RECOVERY } from "./checks/recovery.mjs";
 import { SERVER_SIDE } from "./checks/server_side.mjs";
 import { SOCKETS } from "./checks/sockets.mjs";
-import { CONFIGURATIONS, CONSTELLATIONS } from "./configurations.mjs";
+import { CONFIGURATIONS, CONSTELLATIONS, FAILURE_CONFIGURATIONS, TESTED_ALONE } from "./configurations.mjs";
 import { Cluster } from "./nodes.mjs";
 import { missingRedis, Redis, RedisCluster } from "./redis.mjs";
 import { printTable, summarize } from "./report.mjs";
 import { Trial } from "./trial.mjs";
 
-const CLUSTERS_AT_A_TIME = 3;
+const CLUSTERS_AT_A_TIME = 4;
 const CHECKS_AT_A_TIME = 8;
+const GATHERING = "the nodes start and find each other";
 const TOPICS = {
   operations: "every operation, from each node to each",
   recovery: "connection state recovery across nodes",
+  failures: "Redis and nodes that fail, garbage on the channels",
 };
 
 const USAGE = `usage: npm run cluster -- [options]
@@ -43,6 +45,9 @@ const began = Date.now();
 const results = [];
 const idle = []; // Redis servers that no cluster of nodes uses now
 let redisCluster;
+
+// Ending in order lets the handlers of `exit` take nodes and Redis servers along.
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.on(signal, () => process.exit(code));
 
 // Thrown by a client outside of what a check waits for.
 process.on("uncaughtException", (error) => results.push(crash("an exception of the tests or a client", error)));
@@ -109,13 +114,26 @@ function jobs() {
       }
     }
   }
+  if (options.topics.includes("failures")) {
+    for (const configuration of FAILURE_CONFIGURATIONS.filter(({ name }) => options.only.includes(name))) {
+      for (const constellation of options.constellations) {
+        all.push({ column: `${configuration.name} ${constellation}, failures`, configuration, constellation, checks: FAILURES });
+      }
+      // Node's own nodes would crash on some of it.
+      const alone = FAILURES.filter(({ name }) => name === "garbage on the channels");
+      const column = `${configuration.name} ${TESTED_ALONE.length}F, failures`;
+      if (options.server !== REFERENCE.server) all.push({ column, configuration, names: TESTED_ALONE, checks: alone });
+    }
+  }
   return all.map((job) => ({ ...job, checks: job.checks.filter(({ name }) => !options.filter || options.filter.test(name)) }));
 }
 
 // Those on the Redis Cluster share it, one after another.
 async function runAll(all) {
   const shared = all.filter(({ configuration }) => configuration.redisCluster);
-  const single = all.filter(({ configuration }) => !configuration.redisCluster);
+  // Those that wait for timeouts first, so that the others fill the time.
+  const longFirst = [...all].sort((a, b) => b.checks.includes(FAILURES[0]) - a.checks.includes(FAILURES[0]));
+  const single = longFirst.filter(({ configuration }) => !configuration.redisCluster);
   if (shared.length > 0) redisCluster = RedisCluster.start();
   const worker = async () => {
     for (let job; (job = single.shift()); ) {
@@ -131,14 +149,16 @@ async function runAll(all) {
   await Promise.all([lane(), ...Array.from({ length: CLUSTERS_AT_A_TIME - 1 }, worker)]);
 }
 
-async function run({ column, configuration, constellation, checks }, redis) {
+async function run({ column, configuration, constellation, names = CONSTELLATIONS[constellation], checks }, redis) {
   const start = Date.now();
   const before = results.length;
   let cluster;
   try {
     await redis.flush();
-    cluster = await Cluster.start(configuration, CONSTELLATIONS[constellation], redis, options.server);
-    await cluster.gather();
+    cluster = await Cluster.start(configuration, names, redis, options.server);
+    const unreached = await cluster.gather();
+    const failures = unreached.map((error) => ({ who: "at the beginning", error }));
+    if (failures.length > 0) results.push({ row: GATHERING, column, passed: 0, skips: [], failures });
     const finish = async (check) => {
       const trial = await new Trial(cluster).run(check);
       results.push({ row: check.name, column, ...trial.result });
@@ -151,7 +171,7 @@ async function run({ column, configuration, constellation, checks }, redis) {
     for (const check of checks.filter(({ alone }) => alone)) await finish(check);
   } catch (error) {
     const logs = cluster?.nodes.map((node) => `\n  ${node.name}: ${node.logTail}`).join("") ?? "";
-    results.push({ row: "the nodes start and find each other", column, passed: 0, skips: [], failures: [{ who: "-", error: error.message + logs }] });
+    results.push({ row: GATHERING, column, passed: 0, skips: [], failures: [{ who: "-", error: error.message + logs }] });
   } finally {
     await cluster?.stop();
   }
@@ -160,8 +180,3 @@ async function run({ column, configuration, constellation, checks }, redis) {
   const seconds = ((Date.now() - start) / 1000).toFixed(1);
   console.log(`${column}: ${sum(({ passed }) => passed)} passed, ${sum(({ failures }) => failures.length)} failed, ${seconds} s`);
 }
-
-process.on("SIGINT", () => {
-  ServerProcess.killAll();
-  process.exit(130);
-});

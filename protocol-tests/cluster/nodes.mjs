@@ -31,6 +31,12 @@ export class ClusterNode {
     await until(() => this.control.socket.connected, `${this.name} accepts its control connection`);
   }
 
+  async kill() {
+    this.control.close();
+    await this.process.kill();
+    this.#notes = [];
+  }
+
   // Also in the place of the server under test, when none is given.
   get isNode() {
     return this.command === REFERENCE.server;
@@ -79,13 +85,15 @@ export class Cluster {
     return cluster;
   }
 
-  // Until all see each other, in the namespaces that are there from the beginning.
+  // Until all see each other, in the namespaces that are there from the beginning. Gives what could not be reached there,
+  // with which the checks can begin all the same.
   async gather() {
     for (const nsp of ["/", "/chat"]) {
       await this.counted(this.nodes.length, { nsp });
       await this.connected(nsp);
     }
     this.stage = await Stage.set(this, "/");
+    return this.stage.unreached;
   }
 
   async counted(expected, { nsp = "/", among = this.nodes, ms = GATHER_MS } = {}) {

@@ -14,7 +14,7 @@ const CLUSTER_MS = 30_000;
 const running = new Set();
 
 process.on("exit", () => {
-  for (const redis of running) redis.signal("SIGKILL");
+  for (const redis of running) redis.discard();
 });
 
 // Says what to install where the programs are missing or too old (sharded channels came with Redis 7).
@@ -97,6 +97,12 @@ export class Redis {
   async stop() {
     this.connected?.destroy();
     await this.kill();
+    this.discard();
+  }
+
+  // At once, without waiting for anything.
+  discard() {
+    this.signal("SIGKILL");
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

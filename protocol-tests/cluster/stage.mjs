@@ -31,9 +31,8 @@ export class Stage {
       ...stage.single.map(({ client, room }) => [{ rooms: [room] }, [client]]),
       ...stage.a.map((client) => [{ rooms: [client.id] }, [client]]),
     ];
-    for (const node of cluster.nodes) {
-      await Promise.all(targets.map(([target, hearers]) => reaches(node, { nsp, ...target }, hearers)));
-    }
+    const probes = cluster.nodes.flatMap((node) => targets.map(([target, hearers]) => reaches(node, { nsp, ...target }, hearers)));
+    stage.unreached = (await Promise.allSettled(probes)).flatMap(({ reason }) => reason?.message ?? []);
     return stage;
   }
 

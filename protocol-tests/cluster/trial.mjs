@@ -51,8 +51,8 @@ export class Trial {
   }
 
   #failed(who, error) {
-    const logs = this.nodes.filter(({ process }) => process.exit && !process.expectedExit);
-    const ended = logs.map((node) => `\n    ${node.name} ended: ${node.logTail}`).join("");
+    const dead = this.nodes.filter(({ process }) => process.exit);
+    const ended = dead.map((node) => `\n    ${node.name} ended: ${node.logTail}`).join("");
     const unexpected = error instanceof TypeError || error instanceof ReferenceError ? `\n${error.stack}` : "";
     this.failures.push({ who, error: error.message + unexpected + ended });
   }

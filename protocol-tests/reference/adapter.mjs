@@ -14,6 +14,9 @@ const ADAPTERS = {
 
 export const ADAPTER_NAMES = ["none", ...Object.keys(ADAPTERS)];
 
+// The adapters do not catch what becomes of their commands when the connection is lost, and Node ends a process for that.
+if (env.ADAPTER in ADAPTERS) process.on("unhandledRejection", (error) => console.error(`Redis: ${error?.message}`));
+
 // The option `adapter` of the server; nothing for the adapter in memory. Waits until Redis is there.
 export async function adapterOptions() {
   const create = ADAPTERS[env.ADAPTER];
