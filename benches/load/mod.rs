@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use ferrio::{Event, HandlerError};
+use ferrio::{Event, HandlerError, ServerBuilder};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -189,10 +189,10 @@ pub struct Start {
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// Microseconds of CPU, user and system.
-    cpu: f64,
+    pub cpu: f64,
     writes: f64,
     task_runs: Option<f64>,
-    allocations: Option<f64>,
+    pub allocations: Option<f64>,
 }
 
 /// Messages that arrive together, how often, and how large they are.
@@ -232,12 +232,17 @@ const SERVE: &str = "--serve-as-ferrio";
 /// In the server's process, runs the server with one thread and never returns: the contract app `bench_server`, and of
 /// `conformance` the namespace `/chat` and the options.
 pub fn serve_if_asked() {
+    serve_if_asked_with(async |builder| builder);
+}
+
+/// The same, with further options.
+pub fn serve_if_asked_with(prepare: impl AsyncFnOnce(ServerBuilder) -> ServerBuilder) {
     if !std::env::args().any(|argument| argument == SERVE) {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let io = server();
+        let io = server(prepare(ferrio::Server::builder()).await);
         let listening = io.listen("127.0.0.1:0").await.expect("a free port");
         println!("listening on {}", listening.local_addr().port());
         let metrics = tokio::runtime::Handle::current().metrics();
@@ -246,8 +251,7 @@ pub fn serve_if_asked() {
     });
 }
 
-fn server() -> ferrio::Server {
-    let mut builder = ferrio::Server::builder();
+fn server(mut builder: ServerBuilder) -> ferrio::Server {
     let option = |name| {
         let value = std::env::var(name).ok()?;
         Some(Duration::from_millis(value.parse().expect("milliseconds")))

@@ -114,7 +114,7 @@ impl RedisEmitter {
 
     /// Begins an emitter for servers with the streams adapter, with Node's defaults.
     ///
-    /// # Example: one that waits for Redis
+    /// # Example: another stream
     /// ```no_run
     /// use ferrio::{RedisConfig, RedisEmitter};
     ///
@@ -330,7 +330,7 @@ impl RedisEmitterBuilder {
     /// [`LinkError::NotReady`], if Redis refuses or does not answer. Once connected, the emitter comes back by itself.
     ///
     /// # Panics
-    /// Outside of a tokio runtime. That one has to go on running; emitted may be from any thread.
+    /// Outside of a tokio runtime. The runtime has to go on running; one may emit from any thread.
     pub async fn connect(self) -> Result<RedisEmitter, LinkError> {
         let link = RedisLink::open(self.config, &self.key);
         connected(link, Medium::Classic { key: self.key }).await
@@ -352,6 +352,9 @@ impl RedisStreamsEmitterBuilder {
 
     /// Sets over how many streams the servers spread their namespaces. Default: 1. (Node's emitter has no such option: it is
     /// given the number as a part of the name.)
+    ///
+    /// As on Node, each namespace has its stream; that of some (of 4: `/notifications`) is one that Node's servers write
+    /// to and do not read.
     pub fn stream_count(mut self, count: u32) -> RedisStreamsEmitterBuilder {
         self.options.stream_count = count;
         self
