@@ -5,7 +5,7 @@ export CARGO_TERM_COLOR ?= auto
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 EXAMPLES := $(abspath $(TARGET_DIR))/quick/examples
 
-.PHONY: help run test check rust-test fuzz-corpus peers matrix browser bench fuzz docs tools redis protocol-tools dashboard clean
+.PHONY: help run test check rust-test fuzz-corpus peers matrix cluster browser bench fuzz docs tools redis protocol-tools dashboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help: ## list the targets
 run: dashboard ## the job monitor with its dashboard, and an example job that reports to it
 	@scripts/run.sh
 
-test: tools check rust-test peers browser ## everything: formatting, lints, docs, Rust, official clients, browser
+test: tools check rust-test peers cluster browser ## everything: formatting, lints, docs, Rust, official clients, browser
 	@echo "make test: everything passed"
 
 check: ## formatting, lints, documentation
@@ -37,6 +37,12 @@ matrix: protocol-tools ## every generation of clients over every transport, agai
 	cargo build --profile quick --features redis --example conformance
 	cd protocol-tests && npm run --silent matrix
 	cd protocol-tests && npm run --silent matrix -- --server "$(EXAMPLES)/conformance"
+
+cluster: protocol-tools ## nodes of Node and of ferrio on one Redis: every operation in every direction, and failures
+	@scripts/tools.sh redis
+	cargo build --profile quick --features redis --example conformance
+	cd protocol-tests && npm run --silent cluster
+	cd protocol-tests && npm run --silent cluster -- --topic operations,failures --server "$(EXAMPLES)/conformance"
 
 browser: dashboard ## the dashboard in Chromium, with a real job
 	@scripts/tools.sh chromium

@@ -90,7 +90,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `tls` | HTTPS without a proxy: `Server::listen_tls`, with `Tls` |
-//! | `redis` | several servers as one through Redis, Node's among them: `RedisAdapter`, `ShardedRedisAdapter` |
+//! | `redis` | several servers as one through Redis, Node's among them: `RedisAdapter`, `ShardedRedisAdapter`, `RedisStreamsAdapter`, `RedisEmitter` |
 //! | `job-monitor` | the binary `job-monitor`; nothing in the library |
 
 #![warn(unreachable_pub)]

@@ -28,6 +28,9 @@ use crate::sync::Mutex;
 /// What is broadcast while the connection to Redis is away is read afterwards, unless the stream has been trimmed
 /// meanwhile. Requests and answers go by pub/sub.
 ///
+/// Connection state recovery ([`ServerBuilder::connection_state_recovery`](crate::ServerBuilder::connection_state_recovery))
+/// works on the server that a client was connected to: sessions are not kept in Redis yet, as Node's adapter keeps them.
+///
 /// # Example
 /// ```no_run
 /// use ferrio::{RedisConfig, RedisStreamsAdapter, Server};
