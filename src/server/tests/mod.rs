@@ -9,6 +9,7 @@ mod drain;
 mod events;
 mod messaging;
 mod namespaces;
+mod outgoing;
 mod parsers;
 mod room_events;
 mod server_side;
