@@ -53,7 +53,6 @@ impl LocalNode {
     /// Gives an event to the sockets of this server that are meant.
     pub fn broadcast(&self, event: &Payload, to: &BroadcastOptions) {
         if let Some(namespace) = self.namespace.upgrade() {
-            namespace.notify_outgoing_foreign(event, to);
             namespace.deliver_foreign(event, to);
         }
     }
@@ -64,10 +63,7 @@ impl LocalNode {
     /// [`BroadcastFlags::timeout`]: super::BroadcastFlags::timeout
     pub fn broadcast_with_ack(&self, event: &Payload, to: &BroadcastOptions) -> LocalAnswers {
         let timeout = to.flags.timeout.unwrap_or(DEFAULT_ACK_TIMEOUT);
-        let asked = self.namespace.upgrade().and_then(|namespace| {
-            namespace.notify_outgoing_foreign(event, to);
-            namespace.ask_foreign(event, to, timeout)
-        });
+        let asked = self.namespace.upgrade().and_then(|namespace| namespace.ask_foreign(event, to, timeout));
         match asked {
             Some((count, answers)) => LocalAnswers { count, answers },
             None => LocalAnswers { count: 0, answers: Answers::none() },

@@ -242,13 +242,6 @@ impl Namespace {
         }
     }
 
-    /// The same for the event of another server.
-    pub(crate) fn notify_outgoing_foreign(&self, event: &Payload, to: &BroadcastOptions) {
-        if self.has_outgoing() {
-            self.select(to).iter().for_each(|socket| socket.tell_outgoing(event));
-        }
-    }
-
     fn outgoing_listeners(&self) -> Option<Arc<[OutgoingListener]>> {
         listed(&self.handlers().read().outgoing)
     }

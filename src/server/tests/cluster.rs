@@ -175,24 +175,6 @@ async fn a_broadcast_reaches_every_server_unless_it_is_local() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_other_servers_emit_to_a_socket_is_seen_by_its_listeners() {
-    let (_, [a, b, _]) = servers();
-    let (on_b, socket) = Client::connected(&b).await;
-    let log = Log::default();
-    let seen = log.clone();
-    socket.on_any_outgoing(move |event: &OutgoingEvent| {
-        // Not under a lock.
-        event.socket().join("seen");
-        seen.note(format!("{} {:?}", event.name(), event.values()));
-    });
-    a.emit("news", &1).unwrap();
-    a.to("nobody").emit("news", &2).unwrap();
-    drop(a.emit_with_ack::<()>("vote", &3));
-    assert_eq!(log.take(), ["news [Number(1)]", "vote [Number(3)]"]);
-    assert_eq!(on_b.poll().await, r#"42["news",1]|420["vote",3]"#);
-}
-
-#[tokio::test(start_paused = true)]
 async fn acknowledgements_come_from_every_server() {
     let (_, [a, b, _]) = servers();
     let (on_a, _) = Client::connected(&a).await;
