@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use ferrio::{DisconnectReason, Event, HandlerError, Server, Socket};
+use ferrio::{DisconnectReason, Event, HandlerError, OutgoingEvent, Server, Socket, SocketError};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -145,6 +145,63 @@ async fn a_volatile_event_is_dropped_exactly_while_something_waits_to_be_written
     socket.conn().drained().await;
     socket.volatile().emit("alone", &1).unwrap();
     assert_eq!(client.next().await, r#"42["alone",1]"#);
+}
+
+#[tokio::test]
+async fn listeners_see_what_comes_and_goes_and_a_lost_connection_before_its_rooms_are_left() {
+    let (io, listening, mut ends) = server().await;
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let note = move |line: String| sender.send(line).unwrap();
+    io.on_connect({
+        let note = note.clone();
+        move |socket: Socket| {
+            let (incoming, outgoing, leaving) = (note.clone(), note.clone(), note.clone());
+            socket.on_any(move |event: Event| {
+                incoming(format!("in {}", event.name()));
+                async {}
+            });
+            socket.use_(async |event: Event| match event.name() {
+                "old" => event.with_name("new").map_err(HandlerError::from),
+                "forbidden" => Err("forbidden".into()),
+                _ => Ok(event),
+            });
+            socket.on_any_outgoing(move |event: &OutgoingEvent| outgoing(format!("out {}", event.name())));
+            socket.on_disconnecting(move |socket: Socket, reason: DisconnectReason| {
+                let rooms = socket.rooms().iter().filter(|room| room.as_str() == "room").count();
+                leaving(format!("leaving {rooms} {reason}"));
+                async {}
+            });
+            async move { socket.join(["room", "other"]) }
+        }
+    });
+    io.on("new", async |event: Event| event.ack(&event.raw_args()));
+    io.on_error(move |error: &SocketError| note(error.to_string()));
+    let mut client = Client::connected(&listening).await;
+    client.send(r#"421["forbidden"]"#).await;
+    client.send(r#"451-2["old",{"_placeholder":true,"num":0}]"#).await;
+    client.0.send(Message::binary(vec![0, 1])).await.unwrap();
+    assert_eq!(client.next().await, r#"461-2[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next().await, "[0, 1]");
+    io.to("room").emit("news", &()).unwrap();
+    assert_eq!(client.next().await, r#"42["news"]"#);
+    drop(client);
+    assert_eq!(ends.recv().await, Some(DisconnectReason::TransportClose));
+    drop(io);
+    listening.shutdown().await;
+    let mut lines = Vec::new();
+    while let Ok(line) = seen.try_recv() {
+        lines.push(line);
+    }
+    assert_eq!(
+        lines,
+        [
+            "in forbidden",
+            r#"a middleware of the socket refused an event (event "forbidden")"#,
+            "in old",
+            "out news",
+            "leaving 1 transport close",
+        ]
+    );
 }
 
 #[tokio::test]

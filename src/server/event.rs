@@ -147,8 +147,11 @@ impl Event {
         }
     }
 
-    /// Starts the handlers of what a middleware may have renamed.
+    /// Starts the handlers of what a middleware may have renamed, unless the socket has left meanwhile.
     pub(crate) fn start_handlers(self) {
+        if !self.socket.is_connected() {
+            return;
+        }
         let of_namespace = self.socket.home().incoming(&self.name).handlers;
         let own = self.socket.own_incoming(&self.name).handlers;
         if of_namespace.is_none() && own.is_none() {
@@ -164,11 +167,13 @@ impl Event {
         own: Option<&RegisteredHandlers>,
         event: impl Fn(&Arc<str>) -> Event,
     ) {
-        for list in of_namespace.into_iter().chain(own) {
+        let of_namespace = of_namespace.map(|list| (list, false));
+        for (list, is_own) in of_namespace.into_iter().chain(own.map(|list| (list, true))) {
             for handler in &*list.handlers {
-                if handler.is_once() {
-                    socket.home().off(&list.name, handler.id());
-                    socket.off(&list.name, handler.id());
+                match handler.is_once().then_some(is_own) {
+                    Some(true) => socket.off(&list.name, handler.id()),
+                    Some(false) => socket.home().off(&list.name, handler.id()),
+                    None => {}
                 }
                 handler.start(event(&list.name));
             }

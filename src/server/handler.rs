@@ -187,9 +187,7 @@ impl EventMiddleware {
                 for middleware in middlewares.iter() {
                     event = (middleware.0)(event).await?;
                 }
-                if event.socket().is_connected() {
-                    event.start_handlers();
-                }
+                event.start_handlers();
                 Ok(())
             })
         });
@@ -282,16 +280,16 @@ impl Middleware {
         middlewares: Arc<[Middleware]>,
         socket: Socket,
     ) -> BoxFuture<'static, Result<(), ConnectError>> {
-        let peer = socket.peer().clone();
+        let checked = socket.clone();
         let run = async move {
             for middleware in middlewares.iter() {
-                (middleware.0)(socket.clone()).await?;
+                (middleware.0)(checked.clone()).await?;
             }
             Ok(())
         };
         Box::pin(AssertUnwindSafe(run).catch_unwind().map(move |outcome| {
             outcome.unwrap_or_else(|panic| {
-                report_panic(peer.counters(), &Occasion::Middleware, &*panic);
+                report_handler_panic(&socket, &Occasion::Middleware, &*panic);
                 Err(ConnectError::internal())
             })
         }))

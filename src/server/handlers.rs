@@ -22,6 +22,7 @@ pub(crate) struct Handlers {
     pub(crate) events: EventHandlers,
     pub(crate) any: Arc<[EventHandler]>,
     pub(crate) errors: Arc<[ErrorObserver]>,
+    pub(crate) outgoing: Arc<[super::outgoing::OutgoingListener]>,
 }
 
 /// Adds to a list that others may be reading.

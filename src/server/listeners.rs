@@ -11,7 +11,7 @@ use super::handler::{
 };
 use super::handlers::{append, prepend};
 use super::namespace::Namespace;
-use super::outgoing::{OutgoingEvent, OutgoingListener};
+use super::outgoing::OutgoingListener;
 use super::parent::ParentNamespace;
 use super::socket::Socket;
 use super::socket_error::{ErrorObserver, SocketError};
@@ -24,7 +24,7 @@ pub(crate) struct Listeners {
     disconnecting: Vec<DisconnectHandler>,
     any: Arc<[EventHandler]>,
     middlewares: Arc<[EventMiddleware]>,
-    outgoing: Arc<[OutgoingListener]>,
+    pub(crate) outgoing: Arc<[OutgoingListener]>,
     errors: Arc<[ErrorObserver]>,
 }
 
@@ -117,7 +117,8 @@ impl Socket {
     }
 
     /// Adds a catch-all listener: it sees every event of this socket, before middlewares and handlers. As it is a handler
-    /// like any other, it can acknowledge. What it does for all sockets is better added once, by [`Namespace::on_any`].
+    /// like any other, it can acknowledge; if it takes the socket out of its namespace before it first waits, no handler of
+    /// the event is started. What it does for all sockets is better added once, by [`Namespace::on_any`].
     ///
     /// # Example: a log
     /// ```
@@ -158,43 +159,6 @@ impl Socket {
             self.read_listeners(|listeners| without(&mut listeners.any, id, EventHandler::id));
     }
 
-    /// Adds a listener of what is emitted to this socket, alone or by a broadcast; not of acknowledgements. It is called
-    /// by whoever emits, before the event is sent, so it must not block; also for a volatile event that is then
-    /// dropped. Emitting to the same socket in it calls it again.
-    ///
-    /// # Example: a log
-    /// ```
-    /// use ferrio::{OutgoingEvent, Server, Socket};
-    ///
-    /// let io = Server::new();
-    /// io.on_connect(async |socket: Socket| {
-    ///     socket.on_any_outgoing(|event: &OutgoingEvent| println!("{} {:?}", event.name(), event.values()));
-    /// });
-    /// ```
-    pub fn on_any_outgoing(&self, listener: impl Fn(&OutgoingEvent) + Send + Sync + 'static) -> ListenerId {
-        let listener = OutgoingListener::new(listener);
-        let id = listener.id();
-        self.change_outgoing(|outgoing| append(outgoing, listener));
-        id
-    }
-
-    /// Adds such a listener before the others, see [`Socket::on_any_outgoing`].
-    pub fn prepend_any_outgoing(
-        &self,
-        listener: impl Fn(&OutgoingEvent) + Send + Sync + 'static,
-    ) -> ListenerId {
-        let listener = OutgoingListener::new(listener);
-        let id = listener.id();
-        self.change_outgoing(|outgoing| prepend(outgoing, listener));
-        id
-    }
-
-    /// Removes the listener of what is emitted that has this id, or with `None` all of them.
-    pub fn off_any_outgoing(&self, listener: impl Into<Option<ListenerId>>) {
-        let id = listener.into();
-        let _dropped_unlocked = self.change_outgoing(|outgoing| without(outgoing, id, OutgoingListener::id));
-    }
-
     /// Observes what goes wrong in the handling of this socket's packets, before [`Namespace::on_error`] does. Dropped when
     /// the socket leaves. It must not block.
     pub fn on_error(&self, observe: impl Fn(&SocketError) + Send + Sync + 'static) {
@@ -210,24 +174,6 @@ impl Socket {
     {
         let handler = DisconnectHandler::new(handler);
         self.with_listeners(|listeners| listeners.disconnecting.push(handler));
-    }
-
-    /// Keeps the namespace's count of sockets that have such listeners.
-    fn change_outgoing<R>(&self, change: impl FnOnce(&mut Arc<[OutgoingListener]>) -> R) -> Option<R> {
-        self.with_listeners(|listeners| {
-            let before = listeners.outgoing.is_empty();
-            let changed = change(&mut listeners.outgoing);
-            match (before, listeners.outgoing.is_empty()) {
-                (true, false) => self.home().count_outgoing(true),
-                (false, true) => self.home().count_outgoing(false),
-                _ => {}
-            }
-            changed
-        })
-    }
-
-    pub(crate) fn outgoing_listeners(&self) -> Option<Arc<[OutgoingListener]>> {
-        self.read_listeners(|listeners| listed(&listeners.outgoing))?
     }
 
     pub(crate) fn own_error_observers(&self) -> Option<Arc<[ErrorObserver]>> {
@@ -338,8 +284,9 @@ impl Namespace {
     }
 
     /// Observes what goes wrong in the handling of packets: handlers that fail or panic, middlewares of sockets that refuse
-    /// an event, packets that cannot be decoded. For logs and metrics; it must not block. Errors of handlers and panics are
-    /// logged and counted whether or not somebody observes; refusals of middlewares are logged when nobody does.
+    /// an event, packets that cannot be decoded, middlewares of the namespace that panic. For logs and metrics; it must not
+    /// block. Errors of handlers and panics are logged and counted whether or not somebody observes; refusals of
+    /// middlewares are logged when nobody does.
     ///
     /// # Example: a line for each
     /// ```
@@ -399,6 +346,29 @@ impl Server {
     /// Removes handlers of an event from the main namespace, see [`Namespace::off`].
     pub fn off(&self, event: &str, listener: impl Into<Option<ListenerId>>) {
         self.main.off(event, listener);
+    }
+
+    /// Adds a catch-all listener to the main namespace, see [`Namespace::on_any`].
+    pub fn on_any<F, Fut>(&self, listener: F) -> ListenerId
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.main.on_any(listener)
+    }
+
+    /// Adds a catch-all listener to the main namespace before the others, see [`Namespace::on_any`].
+    pub fn prepend_any<F, Fut>(&self, listener: F) -> ListenerId
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        self.main.prepend_any(listener)
+    }
+
+    /// Removes catch-all listeners from the main namespace, see [`Namespace::off_any`].
+    pub fn off_any(&self, listener: impl Into<Option<ListenerId>>) {
+        self.main.off_any(listener);
     }
 
     /// Adds a handler of sockets about to leave to the main namespace, see [`Namespace::on_disconnecting`].

@@ -76,7 +76,7 @@ struct Inner {
     /// What is kept for those who come back, if anything.
     recovery: Option<Store>,
     registry: Registry,
-    /// Sockets that listen to what is emitted to them.
+    /// Those who listen to what is emitted: sockets, and the namespace itself.
     outgoing: AtomicUsize,
     /// The number of the parent whose child it is.
     parent: Option<usize>,
@@ -106,6 +106,7 @@ impl Namespace {
             name,
             shared: Arc::clone(shared),
             rooms: RwLock::default(),
+            outgoing: AtomicUsize::new(usize::from(!handlers.outgoing.is_empty())),
             handlers: RwLock::new(handlers),
             next_ack: AtomicU64::new(0),
             pending_broadcasts: PendingBroadcasts::default(),
@@ -113,7 +114,6 @@ impl Namespace {
             adapter: OnceLock::new(),
             recovery,
             registry: Arc::downgrade(namespaces),
-            outgoing: AtomicUsize::new(0),
             parent,
             visits: AtomicUsize::new(0),
             open: AtomicBool::new(open),
@@ -769,12 +769,12 @@ impl Namespace {
         &self.inner.handlers
     }
 
-    /// Whether a socket listens to what is emitted to it.
+    /// Whether somebody listens to what is emitted.
     pub(crate) fn has_outgoing(&self) -> bool {
         self.inner.outgoing.load(Ordering::Relaxed) > 0
     }
 
-    /// A socket begins to listen, or ends.
+    /// A socket, or the namespace itself, begins to listen, or ends.
     pub(crate) fn count_outgoing(&self, begins: bool) {
         if begins {
             self.inner.outgoing.fetch_add(1, Ordering::Relaxed);

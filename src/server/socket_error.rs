@@ -30,7 +30,8 @@ pub enum SocketErrorCause {
     Middleware(HandlerError),
     /// The client sent a packet that cannot be decoded; its connection is closed.
     Packet(Arc<ParserError>),
-    /// A handler, or a middleware of the socket, panicked with this message.
+    /// A handler or a middleware panicked with this message. The middleware may be one of the namespace, which refuses the
+    /// client: then the socket has not joined, and will not.
     Panic(String),
 }
 

@@ -10,6 +10,7 @@ mod drain;
 mod events;
 mod messaging;
 mod namespaces;
+mod outgoing;
 mod parsers;
 mod recovery;
 mod room_events;

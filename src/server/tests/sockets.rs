@@ -353,3 +353,46 @@ async fn listeners_that_hold_their_socket_are_dropped_with_it() {
     settle().await;
     assert_eq!(Arc::strong_count(&witness), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_catch_all_listener_that_takes_the_socket_out_keeps_the_event_from_its_handlers() {
+    let (io, log) = server();
+    io.on("bye", note);
+    io.on("slow bye", note);
+    io.on_any(async |event: Event| {
+        if event.name() == "slow bye" {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        event.socket().disconnect();
+    });
+    let (client, socket) = Client::connected(&io).await;
+    socket.use_(async |event: Event| {
+        event.state::<Log>().note(format!("middleware {}", event.socket().is_connected()));
+        Ok::<_, HandlerError>(event)
+    });
+    client.post("42[\"bye\"]").await;
+    assert_eq!(log.take(), ["middleware false", "/ server namespace disconnect 0"]);
+    let (client, _) = Client::connected(&io).await;
+    client.post("42[\"slow bye\"]").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(log.take(), ["slow bye ", "/ server namespace disconnect 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_a_middleware_of_the_namespace_is_observed() {
+    let (io, log) = server();
+    io.use_(async |socket: Socket| -> Result<(), ConnectError> {
+        let seen = socket.state::<Log>().clone();
+        socket.on_error(move |error: &SocketError| seen.note(format!("socket: {error}")));
+        panic!("oh")
+    });
+    let seen = log.clone();
+    io.on_error(move |error: &SocketError| {
+        seen.note(format!("namespace: {error} {}", error.socket().is_connected()));
+    });
+    let client = Client::open(&io).await;
+    client.post("40").await;
+    assert_eq!(client.poll().await, r#"44{"message":"internal server error"}"#);
+    assert_eq!(log.take(), ["socket: a handler panicked: oh", "namespace: a handler panicked: oh false"]);
+    assert_eq!(io.stats().handler_panics, 1);
+}
