@@ -13,6 +13,7 @@
 //! | `listener` | the task of a subscribing connection: it keeps Redis in line with what is wanted |
 //! | `listening` | such a connection itself, over RESP2 or RESP3 |
 //! | `watchdog`, `gate` | whether it still hears; no more is read than is handled |
+//! | `stream_order` | the one order in which events with offsets are delivered |
 //! | `stream_reader` | the blocking connection that reads one stream |
 //! | `router` | what waits to be sent, and which node it goes to |
 //! | `topology` | which node of a Redis Cluster owns which slots |
@@ -37,6 +38,7 @@ mod router;
 mod sharded_adapter;
 mod shared;
 mod status;
+mod stream_order;
 mod stream_reader;
 mod streams_adapter;
 mod subscriptions;

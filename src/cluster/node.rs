@@ -19,7 +19,7 @@ use crate::proto::cluster::{
 use crate::proto::socketio::{Payload, Value};
 use crate::server::{
     AckError, Adapter, AdapterError, BroadcastFlags, BroadcastOptions, DEFAULT_ACK_TIMEOUT, Gathered,
-    LocalNode, RemoteAnswers, RemoteSocket, Room,
+    KeptSession, LocalNode, RecoveryError, RemoteAnswers, RemoteSocket, RestoredSession, Room,
 };
 use crate::sync::Mutex;
 
@@ -41,6 +41,23 @@ pub(super) trait Wire: fmt::Debug + Send + Sync + 'static {
 
     /// Makes an id that no other request has.
     fn request_id(&self) -> RequestId;
+
+    /// Tells all servers, this one included, and keeps it for those who come back.
+    fn publish_kept(&self, body: Body) {
+        let _ = self.publish(body);
+    }
+
+    /// Keeps what is left of a socket.
+    fn keep_session(&self, _session: KeptSession, _expires_after: Duration) {}
+
+    /// Gives it back, for once.
+    fn restore_session(
+        &self,
+        _pid: &str,
+        _offset: &str,
+    ) -> BoxFuture<'static, Result<RestoredSession, RecoveryError>> {
+        Box::pin(std::future::ready(Err(RecoveryError::Unknown)))
+    }
 
     /// Hears no more.
     fn close(&self);
@@ -316,6 +333,25 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
     fn broadcast(&self, event: &Payload, to: &BroadcastOptions) {
         let packet = EventPacket::new(None, event.clone());
         self.0.publish(Body::Broadcast { packet, request_id: None, opts: opts(to) });
+    }
+
+    fn broadcast_kept(&self, event: &Payload, to: &BroadcastOptions) {
+        let packet = EventPacket::new(None, event.clone());
+        self.0.wire.publish_kept(Body::Broadcast { packet, request_id: None, opts: opts(to) });
+    }
+
+    fn keep_session(&self, session: KeptSession) {
+        if let Some(recovery) = self.0.local.recovery() {
+            self.0.wire.keep_session(session, recovery.max_disconnection_duration);
+        }
+    }
+
+    fn restore_session(
+        &self,
+        pid: &str,
+        offset: &str,
+    ) -> BoxFuture<'static, Result<RestoredSession, RecoveryError>> {
+        self.0.wire.restore_session(pid, offset)
     }
 
     fn broadcast_with_ack(&self, event: &Payload, to: &BroadcastOptions) -> RemoteAnswers {

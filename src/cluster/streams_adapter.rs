@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +15,15 @@ use super::link::{Channel, Incoming, RedisLink, Subscription};
 use super::node::{Node, Wire, long_id};
 use super::redis_adapter::{CLOSE_PATIENCE, DEFAULT_REQUESTS_TIMEOUT};
 use super::status::{LinkError, LinkStats, LinkStatus};
+use super::stream_order::{InOrder, deliver_in_order};
 use super::stream_reader::{StreamEntry, StreamReader};
 use crate::proto::cluster::sharded::{self, Channels};
-use crate::proto::cluster::streams::{Entry, Route, stream_key};
+use crate::proto::cluster::streams::{Entry, Offset, Route, Session, stream_key};
 use crate::proto::cluster::{Body, Form, Message, RequestId};
-use crate::server::{Adapter, AdapterFactory, LocalNode};
+use crate::proto::socketio::{Map, Value};
+use crate::server::{
+    Adapter, AdapterFactory, KeptSession, LocalNode, Position, RecoveryError, RestoredSession, Room, SocketId,
+};
 use crate::sync::Mutex;
 
 /// Joins a server to others by Redis streams, as `@socket.io/redis-streams-adapter` 0.3 does: with Node's servers that
@@ -28,8 +32,11 @@ use crate::sync::Mutex;
 /// What is broadcast while the connection to Redis is away is read afterwards, unless the stream has been trimmed
 /// meanwhile. Requests and answers go by pub/sub.
 ///
-/// Connection state recovery ([`ServerBuilder::connection_state_recovery`](crate::ServerBuilder::connection_state_recovery))
-/// works on the server that a client was connected to: sessions are not kept in Redis yet, as Node's adapter keeps them.
+/// With connection state recovery
+/// ([`ServerBuilder::connection_state_recovery`](crate::ServerBuilder::connection_state_recovery)) sessions are kept in
+/// Redis, and a client may come back to any server, Node's among them. What is emitted then reaches this server's own
+/// clients when it has come back from the stream, so that all servers deliver in one order; if that takes longer than half
+/// a second, at once and without an offset.
 ///
 /// # Example
 /// ```no_run
@@ -63,6 +70,7 @@ struct Options {
     max_len: usize,
     only_plaintext: bool,
     requests_timeout: Duration,
+    session_key_prefix: String,
 }
 
 /// The options of a [`RedisStreamsAdapter`], under Node's names; made by [`RedisStreamsAdapter::new`].
@@ -84,6 +92,7 @@ impl RedisStreamsAdapter {
             sharded_pub_sub: false,
             max_len: 10_000,
             only_plaintext: false,
+            session_key_prefix: "sio:session:".to_owned(),
             requests_timeout: DEFAULT_REQUESTS_TIMEOUT,
         };
         RedisStreamsAdapterBuilder { config, options }
@@ -146,6 +155,12 @@ impl RedisStreamsAdapterBuilder {
     /// Sets how many entries each stream keeps, about. Default: 10 000. More where servers may be away for long.
     pub fn max_len(mut self, entries: usize) -> RedisStreamsAdapterBuilder {
         self.options.max_len = entries;
+        self
+    }
+
+    /// Sets the beginning of the keys under which sessions are kept. Default: `sio:session:`.
+    pub fn session_key_prefix(mut self, prefix: impl Into<String>) -> RedisStreamsAdapterBuilder {
+        self.options.session_key_prefix = prefix.into();
         self
     }
 
@@ -213,13 +228,23 @@ impl AdapterFactory for RedisStreamsAdapter {
             options: Arc::clone(&self.options),
             nodes: Arc::downgrade(&self.nodes),
             subscriptions: Mutex::default(),
+            order: OnceLock::new(),
         };
         let node = Node::new(local, wire, self.options.requests_timeout, self.runtime.clone());
         self.nodes.lock().insert(namespace, Arc::downgrade(&node));
         let own = [node.wire().channels.public(), node.wire().channels.private()];
         let own = own.map(|channel| subscribe(&node, channel));
         node.wire().subscriptions.lock().extend(own);
+        if node.local().recovery().is_some() {
+            let (order, items) = InOrder::new();
+            node.wire().order.get_or_init(|| order);
+            self.runtime.spawn(deliver_in_order(Arc::downgrade(&node), items));
+        }
         node.adapter()
+    }
+
+    fn keeps_sessions(&self) -> bool {
+        true
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -228,7 +253,7 @@ impl AdapterFactory for RedisStreamsAdapter {
 }
 
 /// How the streams adapter's messages travel.
-struct Streams {
+pub(super) struct Streams {
     uid: ByteString,
     namespace: ByteString,
     channels: Channels,
@@ -237,6 +262,8 @@ struct Streams {
     options: Arc<Options>,
     nodes: Weak<Nodes>,
     subscriptions: Mutex<Vec<Subscription>>,
+    /// Where sessions are kept: everything goes through it.
+    order: OnceLock<InOrder>,
 }
 
 impl fmt::Debug for Streams {
@@ -280,16 +307,20 @@ fn read_entry(nodes: &Nodes, entry: &StreamEntry) {
     let Some(namespace) = field("nsp").and_then(|name| std::str::from_utf8(name).ok()) else { return };
     let Some(node) = nodes.lock().get(namespace).and_then(Weak::upgrade) else { return };
     let wire = node.wire();
-    if field("uid").is_some_and(|uid| *uid == wire.uid.as_bytes()) {
+    let is_own = field("uid").is_some_and(|uid| *uid == wire.uid.as_bytes());
+    if is_own && (wire.order.get().is_none() || field("type").is_none_or(|kind| **kind != *b"3")) {
         return;
     }
     match Entry::decode(entry.fields.iter().map(|(name, value)| (&name[..], value))) {
-        Ok(message) => receive_message(&node, message),
+        Ok(message) => match wire.order.get() {
+            Some(order) => order.read(&entry.id, is_own, message),
+            None => receive_message(&node, message),
+        },
         Err(error) => wire.link.ignore(wire.stream.as_bytes(), &error),
     }
 }
 
-fn receive_message(node: &Arc<Node<Streams>>, message: Message) {
+pub(super) fn receive_message(node: &Arc<Node<Streams>>, message: Message) {
     let wire = node.wire();
     let Message { uid, namespace, body } = message;
     if uid.as_ref() != Some(&wire.uid) && namespace.as_ref() == Some(&wire.namespace) {
@@ -298,6 +329,22 @@ fn receive_message(node: &Arc<Node<Streams>>, message: Message) {
 }
 
 impl Streams {
+    pub(super) fn order(&self) -> Option<&InOrder> {
+        self.order.get()
+    }
+
+    /// Adds an event to the stream; gives its id.
+    pub(super) fn add(
+        &self,
+        body: Body,
+        within: Duration,
+    ) -> impl Future<Output = Result<String, LinkError>> + Send + use<> {
+        let entry = Entry::new(&self.message(body), self.options.only_plaintext);
+        let fields: Vec<(&str, Bytes)> = entry.fields().collect();
+        let fields: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (*name, &value[..])).collect();
+        self.link.xadd(&self.stream, self.options.max_len, &fields, within)
+    }
+
     fn message(&self, body: Body) -> Message {
         Message { uid: Some(self.uid.clone()), namespace: Some(self.namespace.clone()), body }
     }
@@ -341,6 +388,85 @@ impl Wire for Streams {
         }
     }
 
+    fn publish_kept(&self, body: Body) {
+        if let Some(order) = self.order.get() {
+            order.emit(body.clone(), || self.add(body, KEPT_PATIENCE));
+        }
+    }
+
+    fn keep_session(&self, session: KeptSession, expires_after: Duration) {
+        let KeptSession { sid, pid, rooms, data } = session;
+        let key = format!("{}{pid}", self.options.session_key_prefix);
+        let session = Session {
+            sid: sid.as_str().into(),
+            pid: pid.into(),
+            rooms: rooms.iter().map(|room| room.as_str().into()).collect(),
+            data: Value::Object(data),
+        };
+        match session.encode() {
+            // It is sent, whether or not somebody waits.
+            Ok(value) => drop(self.link.set(&key, value.as_bytes(), expires_after)),
+            Err(error) => tracing::warn!(%error, "a session is not kept"),
+        }
+    }
+
+    fn restore_session(
+        &self,
+        pid: &str,
+        offset: &str,
+    ) -> BoxFuture<'static, Result<RestoredSession, RecoveryError>> {
+        // Nothing is consumed for what cannot be an offset.
+        let Some(from) = Offset::parse(offset) else {
+            return Box::pin(std::future::ready(Err(RecoveryError::Unknown)));
+        };
+        let session = self.link.take(&format!("{}{pid}", self.options.session_key_prefix));
+        let last_heard = self.link.xrange(&self.stream, offset, offset);
+        let (link, stream, namespace) = (self.link.clone(), self.stream.clone(), self.namespace.clone());
+        Box::pin(async move {
+            let (session, last_heard) = futures_util::future::join(session, last_heard).await;
+            let session = session.ok().flatten().ok_or(RecoveryError::Unknown)?;
+            let session = Session::decode(&session).map_err(|_| RecoveryError::Unknown)?;
+            if last_heard.is_ok_and(|entries| entries.is_empty()) {
+                return Err(RecoveryError::Trimmed);
+            }
+            let is_in = |room: &str| session.rooms.iter().any(|own| *own == *room);
+            let (mut missed, mut last) = (Vec::new(), from);
+            for _ in 0..MAX_READS {
+                let from = last.next().to_string();
+                let entries = link.xrange(&stream, &from, "+").await.map_err(|_| RecoveryError::Unknown)?;
+                if entries.is_empty() {
+                    break;
+                }
+                for entry in &entries {
+                    last = Offset::parse(&entry.id).ok_or(RecoveryError::Unknown)?;
+                    let fields = entry.fields.iter().map(|(name, value)| (&name[..], value));
+                    let Ok(Message { namespace: Some(name), body, .. }) = Entry::decode(fields) else {
+                        continue;
+                    };
+                    let Body::Broadcast { packet, request_id: None, opts } = body else { continue };
+                    let is_kept = packet.id.is_none() && !opts.flags.volatile;
+                    if name == namespace && is_kept && opts.includes(is_in) {
+                        missed.extend(packet.data.with_text_argument(&entry.id).ok());
+                    }
+                }
+            }
+            let data = match session.data {
+                Value::Object(data) => data,
+                _ => Map::new(),
+            };
+            Ok(RestoredSession {
+                session: KeptSession {
+                    sid: SocketId::new(&session.sid),
+                    pid: session.pid.to_string(),
+                    rooms: session.rooms.iter().map(|room| Room::from(&**room)).collect(),
+                    data,
+                },
+                missed,
+                last: position(last),
+            })
+        })
+    }
+
     fn request_id(&self) -> RequestId {
         RequestId::new(&long_id())
     }
@@ -359,3 +485,12 @@ impl Wire for Streams {
         drop(subscriptions);
     }
 }
+
+pub(super) fn position(offset: Offset) -> Position {
+    offset.parts()
+}
+
+/// How long an event of this server waits to come back from the stream.
+pub(super) const KEPT_PATIENCE: Duration = Duration::from_millis(500);
+/// Node's: who is so far behind that the stream grows faster than it is read gets what came.
+const MAX_READS: usize = 100;

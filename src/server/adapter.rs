@@ -18,9 +18,11 @@ use tokio::sync::mpsc;
 
 use super::ack::AckError;
 use super::local_node::LocalNode;
+use super::recovery::RecoveryError;
 use super::remote_socket::RemoteSocket;
 use super::rooms::Room;
-use crate::proto::socketio::Payload;
+use super::socket::SocketId;
+use crate::proto::socketio::{Map, Payload};
 
 /// Joins a server to a cluster: makes the [`Adapter`] of each of its namespaces. Node's option `adapter`; set by
 /// [`ServerBuilder::adapter`](super::ServerBuilder::adapter).
@@ -28,6 +30,12 @@ pub trait AdapterFactory: fmt::Debug + Send + Sync + 'static {
     /// Makes the adapter of a namespace that is new on this server. It must not block: what has to be waited for
     /// (subscriptions) happens afterwards.
     fn create(&self, node: LocalNode) -> Arc<dyn Adapter>;
+
+    /// Whether the adapters keep the sessions of clients that may come back, and what they miss, for all servers.
+    /// Without it each server keeps its own.
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
 
     /// Leaves the cluster: called once, by [`Server::close`](super::Server::close), after all sockets have left.
     fn close(&self) -> BoxFuture<'_, ()>;
@@ -70,6 +78,24 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     /// Lists the rooms of the others. Not every adapter can.
     fn all_rooms(&self) -> BoxFuture<'static, Result<Gathered<Room>, AdapterError>> {
         Box::pin(std::future::ready(Err(AdapterError::Unsupported)))
+    }
+
+    /// Emits an event to all sockets, those of this server included, and keeps it for those that come back. Each server
+    /// delivers it by [`LocalNode::broadcast_at`]. Called where [`AdapterFactory::keeps_sessions`] says so.
+    fn broadcast_kept(&self, event: &Payload, to: &BroadcastOptions) {
+        self.broadcast(event, to);
+    }
+
+    /// Keeps what is left of a socket that may come back.
+    fn keep_session(&self, _session: KeptSession) {}
+
+    /// Gives the session with this private id, for once, and what it missed since the event with this offset.
+    fn restore_session(
+        &self,
+        _pid: &str,
+        _offset: &str,
+    ) -> BoxFuture<'static, Result<RestoredSession, RecoveryError>> {
+        Box::pin(std::future::ready(Err(RecoveryError::Unknown)))
     }
 
     /// The namespace is gone from this server: no request of others is answered any more.
@@ -127,6 +153,33 @@ pub struct BroadcastFlags {
     pub local: bool,
     /// One acknowledgement is wanted, of a socket that may be elsewhere.
     pub expect_single_response: bool,
+}
+
+/// The place of a kept event in the order that all servers share.
+pub type Position = (u64, u64);
+
+/// What is kept of a socket that may come back.
+#[derive(Clone, Debug)]
+pub struct KeptSession {
+    /// Its public id.
+    pub sid: SocketId,
+    /// The id that only its client knows: a credential.
+    pub pid: String,
+    /// Its rooms, its own among them.
+    pub rooms: Vec<Room>,
+    /// Its [`Socket::data`](super::Socket::data).
+    pub data: Map,
+}
+
+/// A session that comes back, and what it missed.
+#[derive(Clone, Debug)]
+pub struct RestoredSession {
+    /// The session.
+    pub session: KeptSession,
+    /// The events that were meant for it, with their offsets as last arguments, in order.
+    pub missed: Vec<Payload>,
+    /// The place up to which that is all.
+    pub last: Position,
 }
 
 /// Says why the other servers cannot be asked.

@@ -20,11 +20,10 @@ use super::handler::Middleware;
 use super::handshake::Handshake;
 use super::hub::Hub;
 use super::legacy;
-use super::namespace::Namespace;
 use super::namespaces::{Found, Lookup, Visit};
 use super::parent::NamespaceRequest;
 use super::peer::{Peer, Route};
-use super::recovery::{Recovery, RecoveryError, Returning, Store, take_session};
+use super::recovery::{Attempt, Recovery, RecoveryError, Returning, take_session};
 use super::socket::Socket;
 use super::socket_error::{SocketError, SocketErrorCause};
 use super::stats::warn_limited;
@@ -80,6 +79,8 @@ fn size(packet: &Packet) -> usize {
 enum Joining {
     /// The parents of namespaces are asked whether they want the name.
     Finding { packet: Packet, found: BoxFuture<'static, Result<Found, ConnectError>> },
+    /// The adapter looks for the session that the client wants back.
+    Restoring { found: Found, handshake: Handshake, restoring: BoxFuture<'static, Attempt> },
     Checking {
         socket: Socket,
         visit: Option<Visit>,
@@ -92,6 +93,7 @@ impl Joining {
     fn is_in(&self, namespace: &str) -> bool {
         match self {
             Joining::Finding { packet, .. } => packet.namespace == namespace,
+            Joining::Restoring { found, .. } => found.namespace.name() == namespace,
             Joining::Checking { socket, .. } => socket.is_in(namespace),
         }
     }
@@ -282,16 +284,38 @@ impl Client {
     /// Runs the middlewares of the namespace.
     fn check(&mut self, found: Found, packet: &Packet, cx: &mut Context<'_>) {
         let Found { namespace, visit } = found;
+        let handshake = self.handshake(packet);
+        let attempt = if legacy::is_legacy(self.peer.connection()) {
+            Ok(Ok(None))
+        } else {
+            take_session(&namespace, &handshake)
+        };
+        let found = Found { namespace, visit };
+        match attempt {
+            Ok(attempt) => self.check_with(found, handshake, attempt, cx),
+            Err(mut restoring) => match restoring.as_mut().poll(cx) {
+                Poll::Ready(attempt) => self.check_with(found, handshake, attempt, cx),
+                Poll::Pending => self.joining.push(Joining::Restoring { found, handshake, restoring }),
+            },
+        }
+    }
+
+    /// Runs the middlewares, when it is known whether the socket goes on where an earlier one ended.
+    fn check_with(&mut self, found: Found, handshake: Handshake, attempt: Attempt, cx: &mut Context<'_>) {
+        let Found { namespace, visit } = found;
         let middlewares = namespace.middlewares();
-        let (peer, handshake) = (Arc::clone(&self.peer), self.handshake(packet));
-        let (socket, returning) = match self.session_of(&namespace, &handshake) {
+        let peer = Arc::clone(&self.peer);
+        if let Err(error) = &attempt {
+            self.count_failure(*error);
+        }
+        let (socket, returning) = match attempt {
             Ok(Some(returning)) => {
                 (Socket::returning(namespace, peer, handshake, returning.session()), Some(returning))
             }
             Ok(None) => (Socket::new(namespace, peer, handshake, Recovery::NotRequested), None),
             Err(error) => (Socket::new(namespace, peer, handshake, Recovery::Failed(error)), None),
         };
-        let options = socket.home().recovery_store().map(Store::options);
+        let options = socket.home().recovery_options();
         let skip = returning.is_some() && options.is_some_and(|options| options.skip_middlewares);
         if skip || middlewares.is_empty() {
             return self.finish_join(&socket, visit, returning, Ok(()));
@@ -303,24 +327,14 @@ impl Client {
         }
     }
 
-    /// The session that the client wants back, if it asks for one.
-    fn session_of(
-        &self,
-        namespace: &Namespace,
-        handshake: &Handshake,
-    ) -> Result<Option<Returning>, RecoveryError> {
-        if legacy::is_legacy(self.peer.connection()) {
-            return Ok(None);
+    fn count_failure(&self, error: RecoveryError) {
+        let counters = self.peer.counters();
+        match error {
+            RecoveryError::NoOffset => counters.recovery_no_offset.increment(),
+            RecoveryError::Expired => counters.recovery_expired.increment(),
+            RecoveryError::Trimmed => counters.recovery_trimmed.increment(),
+            RecoveryError::Unknown => counters.recovery_unknown.increment(),
         }
-        take_session(namespace, handshake).inspect_err(|error| {
-            let counters = self.peer.counters();
-            match error {
-                RecoveryError::NoOffset => counters.recovery_no_offset.increment(),
-                RecoveryError::Expired => counters.recovery_expired.increment(),
-                RecoveryError::Trimmed => counters.recovery_trimmed.increment(),
-                RecoveryError::Unknown => counters.recovery_unknown.increment(),
-            }
-        })
     }
 
     fn handshake(&self, packet: &Packet) -> Handshake {
@@ -338,6 +352,15 @@ impl Client {
                     };
                     if let Joining::Finding { packet, .. } = self.joining.remove(index) {
                         self.finish_find(found, &packet, cx);
+                    }
+                }
+                Joining::Restoring { restoring, .. } => {
+                    let Poll::Ready(attempt) = restoring.as_mut().poll(cx) else {
+                        index += 1;
+                        continue;
+                    };
+                    if let Joining::Restoring { found, handshake, .. } = self.joining.remove(index) {
+                        self.check_with(found, handshake, attempt, cx);
                     }
                 }
                 Joining::Checking { middlewares, .. } => {

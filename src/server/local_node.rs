@@ -5,9 +5,10 @@ use std::fmt;
 use bytestring::ByteString;
 use tokio::sync::oneshot;
 
-use super::adapter::BroadcastOptions;
+use super::adapter::{BroadcastOptions, Position};
 use super::broadcast_ack::{Answers, DEFAULT_ACK_TIMEOUT};
 use super::namespace::{Namespace, WeakNamespace};
+use super::recovery::ConnectionStateRecovery;
 use super::remote_socket::RemoteSocket;
 use super::room_event::RoomEvent;
 use super::rooms::Room;
@@ -54,6 +55,19 @@ impl LocalNode {
     pub fn broadcast(&self, event: &Payload, to: &BroadcastOptions) {
         if let Some(namespace) = self.namespace.upgrade() {
             namespace.deliver_foreign(event, to);
+        }
+    }
+
+    /// The options of connection state recovery, where it is on.
+    pub fn recovery(&self) -> Option<ConnectionStateRecovery> {
+        self.namespace.upgrade()?.recovery_options().cloned()
+    }
+
+    /// Gives an event that the adapter keeps to the sockets of this server that are meant; `offset` is added as its last
+    /// argument. Called in the order of positions.
+    pub fn broadcast_at(&self, event: &Payload, to: &BroadcastOptions, offset: &str, position: Position) {
+        if let Some(namespace) = self.namespace.upgrade() {
+            namespace.deliver_at(event, to, offset, position);
         }
     }
 

@@ -48,6 +48,7 @@ mod room_event;
 mod rooms;
 mod serial;
 mod server_side;
+mod shared_recovery;
 mod socket;
 mod socket_error;
 mod socket_operator;
@@ -67,7 +68,8 @@ use serde::de::DeserializeOwned;
 
 pub use ack::{AckError, AckFuture};
 pub use adapter::{
-    Adapter, AdapterError, AdapterFactory, BroadcastFlags, BroadcastOptions, Gathered, RemoteAnswers,
+    Adapter, AdapterError, AdapterFactory, BroadcastFlags, BroadcastOptions, Gathered, KeptSession, Position,
+    RemoteAnswers, RestoredSession,
 };
 pub use broadcast::BroadcastOperator;
 #[cfg(feature = "redis")]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::adapter::{Adapter, AdapterError, BroadcastOptions, Gathered};
+use super::adapter::{Adapter, AdapterError, BroadcastOptions, Gathered, Position};
 use super::broadcast::BroadcastOperator;
 use super::broadcast_ack::{Answers, BroadcastAcks, PendingBroadcasts};
 use super::disconnect::DisconnectReason;
@@ -27,11 +27,12 @@ use super::lag::LagHandler;
 use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
 use super::namespaces::{Namespaces, Registry};
-use super::recovery::Store;
+use super::recovery::{ConnectionStateRecovery, Store};
 use super::remote_socket::{FetchError, RemoteSocket};
 use super::room_event::{RoomEvent, RoomObservers};
 use super::rooms::{IntoRooms, Room, Rooms};
 use super::server_side::{ServerSideEvent, check_server_side};
+use super::shared_recovery::SharedStore;
 use super::socket::{EmitError, Socket, SocketId};
 use super::socket_error::ErrorObserver;
 use crate::proto::EncodedMessage;
@@ -75,6 +76,8 @@ struct Inner {
     adapter: OnceLock<Arc<dyn Adapter>>,
     /// What is kept for those who come back, if anything.
     recovery: Option<Store>,
+    /// The same, where the adapter keeps it.
+    shared_recovery: Option<SharedStore>,
     registry: Registry,
     /// Those who listen to what is emitted: sockets, and the namespace itself.
     outgoing: AtomicUsize,
@@ -99,8 +102,14 @@ impl Namespace {
     ) -> Namespace {
         let shared = namespaces.shared();
         let (options, max_send_queue) = (shared.config.recovery.clone(), shared.config.engine.max_send_queue);
-        let recovery =
-            options.map(|options| Store::new(options, max_send_queue, Arc::clone(&shared.recovery_budget)));
+        let is_shared = shared.config.adapter.as_ref().is_some_and(|adapter| adapter.keeps_sessions());
+        let (recovery, shared_recovery) = match options {
+            Some(options) if is_shared => (None, Some(SharedStore::new(options, max_send_queue))),
+            Some(options) => {
+                (Some(Store::new(options, max_send_queue, Arc::clone(&shared.recovery_budget))), None)
+            }
+            None => (None, None),
+        };
         let inner = Inner {
             farewell,
             name,
@@ -113,6 +122,7 @@ impl Namespace {
             room_observers: RoomObservers::default(),
             adapter: OnceLock::new(),
             recovery,
+            shared_recovery,
             registry: Arc::downgrade(namespaces),
             parent,
             visits: AtomicUsize::new(0),
@@ -542,6 +552,15 @@ impl Namespace {
         self.inner.recovery.as_ref()
     }
 
+    pub(crate) fn shared_store(&self) -> Option<&SharedStore> {
+        self.inner.shared_recovery.as_ref()
+    }
+
+    /// Whether sockets may come back, and how.
+    pub(crate) fn recovery_options(&self) -> Option<&ConnectionStateRecovery> {
+        self.recovery_store().map(Store::options).or_else(|| self.shared_store().map(SharedStore::options))
+    }
+
     /// Emits an event to the sockets that are meant, and to those of `others`.
     pub(crate) fn emit_to<T: Serialize + ?Sized>(
         &self,
@@ -551,6 +570,13 @@ impl Namespace {
         key: Option<&Arc<str>>,
         others: Option<&dyn Adapter>,
     ) -> Result<(), EmitError> {
+        let kept_by_adapter = self.shared_store().is_some() && !to.flags.volatile && !to.flags.local;
+        if let Some(adapter) = self.adapter().filter(|_| kept_by_adapter) {
+            let event = Payload::event(event, args)?;
+            self.notify_outgoing(|| event.clone(), to);
+            adapter.broadcast_kept(&event, to);
+            return Ok(());
+        }
         if let Some(store) = self.store_for(to) {
             let event = Payload::event(event, args)?;
             self.notify_outgoing(|| event.clone(), to);
@@ -591,6 +617,32 @@ impl Namespace {
         // Under the lock of the log: everybody hears in the order of the log.
         send(&rooms, &message, to);
         Ok(())
+    }
+
+    /// Gives an event that the adapter keeps to the sockets of this process that are meant.
+    pub(crate) fn deliver_at(
+        &self,
+        event: &Payload,
+        to: &BroadcastOptions,
+        offset: &str,
+        position: Position,
+    ) {
+        let Some(store) = self.shared_store() else { return self.deliver_foreign(event, to) };
+        let Ok(event) = event.with_text_argument(offset) else { return };
+        let Some(message) = self.encode_plain(&event) else { return };
+        let message = prepared(message, to);
+        let mut to = to.clone();
+        let rooms = self.inner.rooms.read();
+        let mut tail = store.lock();
+        tail.note(position, &message, &mut to);
+        // Under the lock of the tail: everybody hears in its order.
+        send(&rooms, &message, &to);
+    }
+
+    /// Encodes an event as it is.
+    pub(crate) fn encode_plain(&self, event: &Payload) -> Option<EncodedMessage> {
+        let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
+        Some(self.shared().encode_message(&packet)?.with_droppable())
     }
 
     /// Gives a message to the sockets of this process that are meant.

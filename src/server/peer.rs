@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::adapter::KeptSession;
 use super::disconnect::DisconnectReason;
 use super::hub::Shared;
 use super::legacy;
@@ -68,6 +69,8 @@ struct Departed {
     disconnecting: bool,
     /// Ends when the handlers have been started, under no lock.
     _visit: Option<Visit>,
+    /// For the adapter.
+    kept: Option<KeptSession>,
 }
 
 /// Where a packet of a namespace goes.
@@ -164,8 +167,8 @@ impl Peer {
         if self.shared.is_closing() || socket.home().is_closed() {
             return false;
         }
-        let missed = match (&*returning, socket.home().recovery_store()) {
-            (Some(returning), Some(store)) => match returning.missed(store) {
+        let missed = match &*returning {
+            Some(returning) => match returning.missed(socket.home()) {
                 Some(missed) => missed,
                 None => {
                     // It comes once more, and learns that it is new.
@@ -173,12 +176,12 @@ impl Peer {
                     return false;
                 }
             },
-            _ => Vec::new(),
+            None => Vec::new(),
         };
         socket.set_connected();
         rooms.enter(socket.id(), || socket.clone());
         rooms.join(socket.id(), Room::from(socket.id()));
-        for room in returning.as_ref().iter().flat_map(|returning| &returning.session().rooms) {
+        for room in returning.as_ref().iter().flat_map(|returning| returning.session().rooms) {
             rooms.join(socket.id(), room.clone());
         }
         rooms.activate(socket.id());
@@ -237,22 +240,23 @@ impl Peer {
         state.unroute(&socket);
         let message = farewell.then(|| socket.home().farewell()).flatten();
         let data = socket.data_to_keep(reason);
-        let disconnecting = {
+        let (disconnecting, kept) = {
             // The DISCONNECT is the last that comes of the namespace.
             let mut rooms = socket.home().rooms().write();
             socket.set_disconnected();
             // After that none is added to the socket's own.
             let disconnecting = socket.has_disconnecting_handlers();
-            if disconnecting {
+            let kept = if disconnecting {
                 rooms.deactivate(socket.id());
+                None
             } else {
-                socket.leave_for_good(&mut rooms, data);
-            }
+                socket.leave_for_good(&mut rooms, data)
+            };
             message.into_iter().for_each(|message| self.send(message));
-            disconnecting
+            (disconnecting, kept)
         };
         self.counters().sockets.decrement();
-        state.departed.push(Departed { socket: socket.clone(), reason, disconnecting, _visit: visit });
+        state.departed.push(Departed { socket: socket.clone(), reason, disconnecting, kept, _visit: visit });
         socket
     }
 
@@ -263,7 +267,7 @@ impl Peer {
             if departed.is_empty() {
                 return;
             }
-            for Departed { socket, reason, disconnecting, _visit } in departed {
+            for Departed { socket, reason, disconnecting, mut kept, _visit } in departed {
                 if disconnecting {
                     for handler in &*socket.home().disconnecting_handlers() {
                         handler.start(&socket, reason);
@@ -272,8 +276,11 @@ impl Peer {
                         handler.start(&socket, reason);
                     }
                     let data = socket.data_to_keep(reason);
-                    socket.leave_for_good(&mut socket.home().rooms().write(), data);
+                    kept = socket.leave_for_good(&mut socket.home().rooms().write(), data);
                     socket.home().tell_room_events();
+                }
+                if let (Some(kept), Some(adapter)) = (kept, socket.home().adapter()) {
+                    adapter.keep_session(kept);
                 }
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);

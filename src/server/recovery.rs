@@ -16,13 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::adapter::BroadcastOptions;
+use super::adapter::{BroadcastOptions, KeptSession};
 use super::disconnect::DisconnectReason;
 use super::handshake::Handshake;
 use super::namespace::Namespace;
 use super::rooms::Room;
+use super::shared_recovery::SharedReturning;
 use super::socket::SocketId;
 use crate::engine::random_id;
 use crate::proto::EncodedMessage;
@@ -345,29 +347,63 @@ impl Log {
 
 /// A session on its way back into its namespace; if it does not get there, it is kept again.
 #[derive(Debug)]
-pub(crate) struct Returning {
+pub(crate) enum Returning {
+    Here(LocalReturning),
+    Shared(SharedReturning),
+}
+
+/// One that this server has kept.
+#[derive(Debug)]
+pub(crate) struct LocalReturning {
     namespace: Namespace,
     session: Option<Session>,
     place: u64,
 }
 
+/// What a socket that comes back is made of.
+pub(crate) struct SessionIds<'a> {
+    pub(crate) sid: &'a SocketId,
+    pub(crate) pid: PrivateId,
+    pub(crate) rooms: &'a [Room],
+    pub(crate) data: &'a Map,
+}
+
 impl Returning {
-    pub(crate) fn session(&self) -> &Session {
-        self.session.as_ref().expect("it is taken once, at the end")
+    pub(crate) fn session(&self) -> SessionIds<'_> {
+        match self {
+            Returning::Here(returning) => {
+                let Session { sid, pid, rooms, data, .. } =
+                    returning.session.as_ref().expect("it is taken once, at the end");
+                SessionIds { sid, pid: pid.clone(), rooms, data }
+            }
+            Returning::Shared(returning) => {
+                let KeptSession { sid, pid, rooms, data } = returning.session();
+                SessionIds { sid, pid: PrivateId(pid.as_str().into()), rooms, data }
+            }
+        }
     }
 
-    /// What it missed; `None` if that became too much while it was on its way.
-    pub(crate) fn missed(&self, store: &Store) -> Option<Vec<Arc<EncodedMessage>>> {
-        store.missed(&store.lock(), self.place, &self.session().rooms)
+    /// What it missed; `None` if that became too much while it was on its way. Called under the lock of the rooms.
+    pub(crate) fn missed(&self, namespace: &Namespace) -> Option<Vec<Arc<EncodedMessage>>> {
+        match (self, namespace.recovery_store(), namespace.shared_store()) {
+            (Returning::Here(returning), Some(store), _) => {
+                store.missed(&store.lock(), returning.place, self.session().rooms)
+            }
+            (Returning::Shared(returning), _, Some(store)) => returning.missed(store, &mut store.lock()),
+            _ => None,
+        }
     }
 
     /// It is there.
     pub(crate) fn arrive(&mut self) {
-        self.session = None;
+        match self {
+            Returning::Here(returning) => returning.session = None,
+            Returning::Shared(returning) => returning.arrive(),
+        }
     }
 }
 
-impl Drop for Returning {
+impl Drop for LocalReturning {
     fn drop(&mut self) {
         if let (Some(session), Some(store)) = (self.session.take(), self.namespace.recovery_store()) {
             store.put(session);
@@ -375,17 +411,40 @@ impl Drop for Returning {
     }
 }
 
-/// Takes the session that a client asks for with its CONNECT.
+/// What became of the session that a client asks for.
+pub(crate) type Attempt = Result<Option<Returning>, RecoveryError>;
+
+/// Takes the session that a client asks for with its CONNECT; a future, where the adapter has to be asked.
 pub(crate) fn take_session(
     namespace: &Namespace,
     handshake: &Handshake,
-) -> Result<Option<Returning>, RecoveryError> {
-    let Some(store) = namespace.recovery_store() else { return Ok(None) };
+) -> Result<Attempt, BoxFuture<'static, Attempt>> {
+    if namespace.recovery_options().is_none() {
+        return Ok(Ok(None));
+    }
     let auth = handshake.auth_value();
-    let Some(pid) = auth.get("pid").and_then(Value::as_str) else { return Ok(None) };
-    let offset = auth.get("offset").and_then(Value::as_str).ok_or(RecoveryError::NoOffset)?;
-    let (session, place) = store.take(pid, offset)?;
-    Ok(Some(Returning { namespace: namespace.clone(), session: Some(session), place }))
+    let Some(pid) = auth.get("pid").and_then(Value::as_str) else { return Ok(Ok(None)) };
+    let Some(offset) = auth.get("offset").and_then(Value::as_str) else {
+        return Ok(Err(RecoveryError::NoOffset));
+    };
+    let namespace = namespace.clone();
+    if let Some(store) = namespace.recovery_store() {
+        let taken = store.take(pid, offset);
+        return Ok(taken.map(|(session, place)| {
+            Some(Returning::Here(LocalReturning {
+                namespace: namespace.clone(),
+                session: Some(session),
+                place,
+            }))
+        }));
+    }
+    let Some(restoring) = namespace.adapter().map(|adapter| adapter.restore_session(pid, offset)) else {
+        return Ok(Ok(None));
+    };
+    Err(Box::pin(async move {
+        let restored = restoring.await?;
+        Ok(Some(Returning::Shared(SharedReturning::new(&namespace, restored))))
+    }))
 }
 
 /// "Recoverable reasons"

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Server;
 use super::ack::AckFuture;
+use super::adapter::KeptSession;
 use super::broadcast::BroadcastOperator;
 use super::data::{Data, Extensions, TypeMap};
 use super::disconnect::DisconnectReason;
@@ -24,7 +25,7 @@ use super::legacy;
 use super::listeners::Listeners;
 use super::namespace::Namespace;
 use super::peer::Peer;
-use super::recovery::{PrivateId, Recovery, Session, is_recoverable};
+use super::recovery::{PrivateId, Recovery, SessionIds, is_recoverable};
 use super::rooms::{IntoRooms, Room, Rooms};
 use super::socket_operator::{EmitFlags, SocketOperator};
 use crate::engine::{Connection, HandshakeRequest, random_id};
@@ -134,7 +135,7 @@ impl Socket {
         } else {
             SocketId::random()
         };
-        let can_return = namespace.recovery_store().is_some() && !legacy::is_legacy(peer.connection());
+        let can_return = namespace.recovery_options().is_some() && !legacy::is_legacy(peer.connection());
         let pid = can_return.then(PrivateId::random);
         Socket::with(id, namespace, peer, handshake, pid, recovery)
     }
@@ -144,9 +145,9 @@ impl Socket {
         namespace: Namespace,
         peer: Arc<Peer>,
         handshake: Handshake,
-        session: &Session,
+        session: SessionIds<'_>,
     ) -> Socket {
-        let (id, pid) = (session.sid.clone(), Some(session.pid.clone()));
+        let (id, pid) = (session.sid.clone(), Some(session.pid));
         let socket = Socket::with(id, namespace, peer, handshake, pid, Recovery::Recovered);
         if !session.data.is_empty() {
             socket.with_extras(|extras| extras.data = session.data.clone());
@@ -444,12 +445,24 @@ impl Socket {
         Some(self.data().values())
     }
 
-    /// Leaves all rooms, under their lock; with `data` it may return.
-    pub(crate) fn leave_for_good(&self, rooms: &mut Rooms<Socket>, data: Option<Map>) {
+    /// Leaves all rooms, under their lock; with `data` it may return. What comes out is for the adapter to keep.
+    pub(crate) fn leave_for_good(&self, rooms: &mut Rooms<Socket>, data: Option<Map>) -> Option<KeptSession> {
+        if let Some(store) = self.home().shared_store() {
+            store.lock().forget(self.id());
+            let kept = data.zip(self.inner.pid.as_ref()).map(|(data, pid)| KeptSession {
+                sid: self.id().clone(),
+                pid: pid.as_str().to_owned(),
+                rooms: rooms.rooms_of(self.id()).cloned().collect(),
+                data,
+            });
+            rooms.remove(self.id());
+            return kept;
+        }
         if let (Some(data), Some(pid), Some(store)) = (data, &self.inner.pid, self.home().recovery_store()) {
             store.keep(self.id(), pid, rooms.rooms_of(self.id()).cloned().collect(), data);
         }
         rooms.remove(self.id());
+        None
     }
 
     /// Undoes what a middleware did with a socket that does not get in.

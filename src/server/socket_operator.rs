@@ -145,7 +145,7 @@ impl Socket {
         flags: EmitFlags,
         key: Option<&Arc<str>>,
     ) -> Result<(), EmitError> {
-        if self.home().recovery_store().is_some() && !flags.volatile {
+        if self.home().recovery_options().is_some() && !flags.volatile {
             // "With recovery enabled socket.emit() goes through the adapter (room = own id)"
             let flags = BroadcastFlags { compress: Some(flags.compress), ..BroadcastFlags::default() };
             let to = BroadcastOptions { rooms: vec![self.id().into()], except: Vec::new(), flags };

@@ -212,6 +212,11 @@ impl Offset {
         Some(Offset { milliseconds: number(milliseconds)?, sequence: number(sequence)? })
     }
 
+    /// The two numbers of the id.
+    pub fn parts(self) -> (u64, u64) {
+        (self.milliseconds, self.sequence)
+    }
+
     /// The first id after this one: where reading goes on.
     #[must_use]
     pub fn next(self) -> Offset {

@@ -1,0 +1,166 @@
+//! Connection state recovery where the adapter keeps sessions and events for all servers.
+//!
+//! Events have their places in one order for all servers, the [`Position`]s. A client that comes back gets what the adapter
+//! knows of up to some position, and from there on what this server has delivered since: the [`Tail`] keeps that for a
+//! moment. Events up to that position which this server delivers later are not for the client: it has them.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::adapter::{BroadcastOptions, KeptSession, Position, RestoredSession};
+use super::namespace::Namespace;
+use super::recovery::ConnectionStateRecovery;
+use super::rooms::Room;
+use super::socket::SocketId;
+use crate::proto::EncodedMessage;
+use crate::sync::{Mutex, MutexGuard};
+
+/// What a namespace knows of events that the adapter keeps.
+#[derive(Debug)]
+pub(crate) struct SharedStore {
+    options: ConnectionStateRecovery,
+    /// So much can be sent to a client at once.
+    max_send_queue: usize,
+    tail: Mutex<Tail>,
+}
+
+/// What was delivered of late.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// The position of the last event that is not kept any more.
+    dropped: Position,
+    /// Clients that came back have all up to these positions.
+    ahead: HashMap<SocketId, Position>,
+}
+
+#[derive(Debug)]
+struct Event {
+    position: Position,
+    message: Arc<EncodedMessage>,
+    rooms: Box<[Room]>,
+    except: Box<[Room]>,
+    delivered: Instant,
+}
+
+impl SharedStore {
+    pub(crate) fn new(options: ConnectionStateRecovery, max_send_queue: usize) -> SharedStore {
+        SharedStore { options, max_send_queue, tail: Mutex::default() }
+    }
+
+    pub(crate) fn options(&self) -> &ConnectionStateRecovery {
+        &self.options
+    }
+
+    /// Takes the lock of the tail: under that of the rooms, and over that of connections.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock()
+    }
+}
+
+impl Tail {
+    /// Notes an event that is delivered under this lock, and leaves out those who have it.
+    pub(crate) fn note(
+        &mut self,
+        position: Position,
+        message: &Arc<EncodedMessage>,
+        to: &mut BroadcastOptions,
+    ) {
+        let now = Instant::now();
+        self.events.push_back(Event {
+            position,
+            message: Arc::clone(message),
+            rooms: to.rooms.as_slice().into(),
+            except: to.except.as_slice().into(),
+            delivered: now,
+        });
+        self.bytes += message.len() + EVENT_OVERHEAD;
+        let is_old = |event: &Event| now.duration_since(event.delivered) > KEPT_FOR;
+        while self.bytes > MAX_BYTES || self.events.front().is_some_and(is_old) {
+            let Some(event) = self.events.pop_front() else { break };
+            self.bytes -= event.message.len() + EVENT_OVERHEAD;
+            self.dropped = self.dropped.max(event.position);
+        }
+        if !self.ahead.is_empty() {
+            self.ahead.retain(|sid, has| {
+                let keep = *has >= position;
+                if keep {
+                    to.except.push(Room::from(sid));
+                }
+                keep
+            });
+        }
+    }
+
+    pub(crate) fn forget(&mut self, sid: &SocketId) {
+        self.ahead.remove(sid);
+    }
+}
+
+/// A session on its way back into its namespace; if it does not get there, it is kept again.
+#[derive(Debug)]
+pub(crate) struct SharedReturning {
+    namespace: Namespace,
+    session: Option<KeptSession>,
+    missed: Vec<Arc<EncodedMessage>>,
+    last: Position,
+}
+
+impl SharedReturning {
+    /// Encodes what was missed.
+    pub(crate) fn new(namespace: &Namespace, restored: RestoredSession) -> SharedReturning {
+        let RestoredSession { session, missed, last } = restored;
+        let missed = missed.iter().filter_map(|event| namespace.encode_plain(event)).map(Arc::new).collect();
+        SharedReturning { namespace: namespace.clone(), session: Some(session), missed, last }
+    }
+
+    pub(crate) fn session(&self) -> &KeptSession {
+        self.session.as_ref().expect("it is taken once, at the end")
+    }
+
+    /// All that it missed; `None` if a part is not known any more, or if it is more than a send queue holds. From now on it
+    /// hears what follows. Called under the locks of the rooms and of the tail.
+    pub(crate) fn missed(&self, store: &SharedStore, tail: &mut Tail) -> Option<Vec<Arc<EncodedMessage>>> {
+        if tail.dropped > self.last {
+            return None;
+        }
+        let session = self.session();
+        let rooms: HashSet<&str> = session.rooms.iter().map(Room::as_str).collect();
+        let is_in = |list: &[Room]| list.iter().any(|room| rooms.contains(room.as_str()));
+        let meant = |event: &&Event| {
+            event.position > self.last
+                && (event.rooms.is_empty() || is_in(&event.rooms))
+                && !is_in(&event.except)
+        };
+        let since = tail.events.iter().filter(meant).map(|event| Arc::clone(&event.message));
+        let missed: Vec<_> = self.missed.iter().cloned().chain(since).collect();
+        let bytes: usize = missed.iter().map(|message| message.weight()).sum();
+        if bytes > store.max_send_queue && !missed.is_empty() {
+            return None;
+        }
+        tail.ahead.insert(session.sid.clone(), self.last);
+        Some(missed)
+    }
+
+    /// It is there.
+    pub(crate) fn arrive(&mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for SharedReturning {
+    fn drop(&mut self) {
+        if let (Some(session), Some(adapter)) = (self.session.take(), self.namespace.adapter()) {
+            adapter.keep_session(session);
+        }
+    }
+}
+
+/// Longer than it takes to get from the adapter's answer into the namespace.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+const EVENT_OVERHEAD: usize = 256;
