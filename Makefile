@@ -42,7 +42,7 @@ cluster: protocol-tools ## nodes of Node and of ferrio on one Redis: every opera
 	@scripts/tools.sh redis
 	cargo build --profile quick --features redis --example conformance
 	cd protocol-tests && npm run --silent cluster
-	cd protocol-tests && npm run --silent cluster -- --topic operations,failures --server "$(EXAMPLES)/conformance"
+	cd protocol-tests && npm run --silent cluster -- --server "$(EXAMPLES)/conformance"
 
 browser: dashboard ## the dashboard in Chromium, with a real job
 	@scripts/tools.sh chromium

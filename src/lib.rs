@@ -110,8 +110,10 @@ mod unread_bodies;
 mod write_timeout;
 
 #[cfg(feature = "redis")]
+#[doc(inline)]
 pub use cluster::*;
 pub use listen::Listening;
+#[doc(inline)]
 pub use server::*;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};

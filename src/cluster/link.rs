@@ -118,10 +118,6 @@ impl RedisLink {
         &self.owner.shared
     }
 
-    pub(crate) fn config(&self) -> &RedisConfig {
-        &self.shared().config
-    }
-
     /// Waits until messages can be sent and everything that is subscribed by now is confirmed.
     ///
     /// # Errors
@@ -168,6 +164,7 @@ impl RedisLink {
     }
 
     /// Publishes, and tells when Redis has taken it. It is queued when this is called, also if the future is dropped.
+    #[cfg(test)]
     pub(crate) fn publish_confirmed(
         &self,
         channel: &[u8],
@@ -412,24 +409,10 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
     /// Whether Redis has it now.
+    #[cfg(test)]
     pub(crate) fn is_confirmed(&self) -> bool {
         self.shared.subscriptions.lock().is_confirmed(&self.channel, self.id)
-    }
-
-    /// Waits until Redis has it.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub(crate) async fn confirmed(&self) {
-        let mut progress = self.shared.progress.subscribe();
-        while !self.is_confirmed() {
-            let _ = progress.changed().await;
-        }
     }
 }
 

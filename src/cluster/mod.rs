@@ -21,8 +21,6 @@
 //! | `backoff` | when to try again |
 //! | `emitter` | [`RedisEmitter`]: for processes that serve no sockets |
 
-#![allow(dead_code, reason = "recovery across nodes is built on the rest of the link")]
-
 mod backoff;
 mod config;
 mod connect;

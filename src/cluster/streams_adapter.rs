@@ -329,10 +329,6 @@ pub(super) fn receive_message(node: &Arc<Node<Streams>>, message: Message) {
 }
 
 impl Streams {
-    pub(super) fn order(&self) -> Option<&InOrder> {
-        self.order.get()
-    }
-
     /// Adds an event to the stream; gives its id.
     pub(super) fn add(
         &self,

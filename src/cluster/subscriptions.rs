@@ -212,6 +212,7 @@ impl Subscriptions {
         Ok(self.wanted.values().all(|wanted| wanted.confirmed))
     }
 
+    #[cfg(test)]
     pub(super) fn is_confirmed(&self, channel: &Channel, id: u64) -> bool {
         self.wanted.get(channel).is_some_and(|wanted| wanted.id == id && wanted.confirmed)
     }

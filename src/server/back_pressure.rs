@@ -72,7 +72,7 @@ impl ServerBuilder {
     }
 
     /// Sets the bytes that may wait for a client before it is said to lag ([`Server::on_lag`](super::Server::on_lag)); at
-    /// a quarter of them it has caught up. Default: 1 MiB. Lower to react sooner; it changes nothing else.
+    /// a quarter of them it has caught up. Default: 1 MiB. Lower to react sooner; above `max_send_queue` it is never reached. It changes nothing else.
     pub fn high_water_mark(mut self, bytes: usize) -> ServerBuilder {
         self.config.engine.high_water_mark = bytes;
         self

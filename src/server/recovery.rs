@@ -35,9 +35,10 @@ use crate::sync::Mutex;
 /// sent meanwhile; Node's option `connectionStateRecovery`, set by
 /// [`ServerBuilder::connection_state_recovery`](super::ServerBuilder::connection_state_recovery).
 ///
-/// All is kept in the memory of this process. Events are kept that are neither volatile nor ask for an acknowledgement;
+/// All is kept in the memory of this process, so a client has to come back to the same one; with an adapter that keeps
+/// sessions (`RedisStreamsAdapter`) it may come back to any server of the cluster. Events are kept that are neither volatile nor ask for an acknowledgement;
 /// each has an offset as its last argument then, which clients use and handlers of theirs see. What a client missed is
-/// told by the rooms it was in when it was lost.
+/// told by the rooms it was in when it was lost, those that it joined after its last event included.
 #[derive(Clone, Debug)]
 pub struct ConnectionStateRecovery {
     /// How long sessions and events are kept. Default: 2 minutes. Longer where clients lose their network for long; events

@@ -11,7 +11,7 @@ use crate::proto::socketio::ParserError;
 /// What went wrong while a socket's packets were handled; seen by [`Namespace::on_error`](super::Namespace::on_error) and
 /// [`Socket::on_error`].
 ///
-/// Nothing of it is sent to the client. In particular an event whose handler fails before it has acknowledged is never
+/// `{error}` says what kind of thing failed; why, [`SocketError::cause`]. Nothing of it is sent to the client. In particular an event whose handler fails before it has acknowledged is never
 /// acknowledged: a client that waits runs into its timeout, as on Node. To answer with the error, acknowledge with it.
 #[derive(Debug)]
 pub struct SocketError {

@@ -225,7 +225,7 @@ pub enum NoAck {}
 #[diagnostic::on_unimplemented(
     message = "the event was declared with `{A}`, and not with `{Self}`",
     label = "`{A}` was declared",
-    note = "a `String` may be given as `&str`, a `Vec` as a slice; a type of your own that is written in the same way says \
+    note = "a `String` alone may be given as `&str` (not within a tuple), a `Vec` as a slice; a type of your own that is written in the same way says \
             so by `impl SerializeAs<{A}> for …`"
 )]
 pub trait SerializeAs<A>: Serialize {}

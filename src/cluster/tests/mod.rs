@@ -6,6 +6,7 @@ mod emitter;
 mod failures;
 mod messages;
 mod proxy;
+mod recovery;
 #[path = "../../../tests/common/redis_server.rs"]
 mod redis_server;
 
