@@ -5,7 +5,7 @@ export CARGO_TERM_COLOR ?= auto
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 EXAMPLES := $(abspath $(TARGET_DIR))/quick/examples
 
-.PHONY: help run test check rust-test fuzz-corpus peers matrix cluster browser bench fuzz docs tools redis protocol-tools dashboard clean
+.PHONY: help run test check rust-test fuzz-corpus peers matrix cluster soak browser bench fuzz docs tools redis protocol-tools dashboard clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ cluster: protocol-tools ## nodes of Node and of ferrio on one Redis: every opera
 	cargo build --profile quick --features redis --example conformance
 	cd protocol-tests && npm run --silent cluster
 	cd protocol-tests && npm run --silent cluster -- --server "$(EXAMPLES)/conformance"
+
+soak: protocol-tools ## ten minutes of load on two ferrio nodes and one of Node, Redis restarted three times
+	@scripts/tools.sh redis
+	cargo build --profile quick --features redis --example conformance
+	cd protocol-tests && npm run --silent soak -- --server "$(EXAMPLES)/conformance"
 
 browser: dashboard ## the dashboard in Chromium, with a real job
 	@scripts/tools.sh chromium
