@@ -26,6 +26,7 @@ use super::hub::Shared;
 use super::namespace::Namespace;
 use super::parent::{NamespaceRequest, ParentNamespace};
 use super::recovery::Store;
+use super::shared_recovery::SharedStore;
 use super::socket::Socket;
 use super::stats::warn_limited;
 use crate::proto::EncodedMessage;
@@ -280,6 +281,7 @@ impl Namespaces {
                 let Some(namespaces) = namespaces.upgrade() else { return };
                 for namespace in namespaces.all() {
                     namespace.recovery_store().into_iter().for_each(Store::sweep);
+                    namespace.shared_store().into_iter().for_each(SharedStore::sweep);
                 }
             }
         });

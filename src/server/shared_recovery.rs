@@ -56,6 +56,11 @@ impl SharedStore {
         &self.options
     }
 
+    /// Forgets what is old.
+    pub(crate) fn sweep(&self) {
+        self.tail.lock().drop_old(Instant::now());
+    }
+
     /// Takes the lock of the tail: under that of the rooms, and over that of connections.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock()
@@ -79,12 +84,7 @@ impl Tail {
             delivered: now,
         });
         self.bytes += message.len() + EVENT_OVERHEAD;
-        let is_old = |event: &Event| now.duration_since(event.delivered) > KEPT_FOR;
-        while self.bytes > MAX_BYTES || self.events.front().is_some_and(is_old) {
-            let Some(event) = self.events.pop_front() else { break };
-            self.bytes -= event.message.len() + EVENT_OVERHEAD;
-            self.dropped = self.dropped.max(event.position);
-        }
+        self.drop_old(now);
         if !self.ahead.is_empty() {
             self.ahead.retain(|sid, has| {
                 let keep = *has >= position;
@@ -93,6 +93,15 @@ impl Tail {
                 }
                 keep
             });
+        }
+    }
+
+    fn drop_old(&mut self, now: Instant) {
+        let is_old = |event: &Event| now.duration_since(event.delivered) > KEPT_FOR;
+        while self.bytes > MAX_BYTES || self.events.front().is_some_and(is_old) {
+            let Some(event) = self.events.pop_front() else { break };
+            self.bytes -= event.message.len() + EVENT_OVERHEAD;
+            self.dropped = self.dropped.max(event.position);
         }
     }
 
@@ -162,5 +171,5 @@ impl Drop for SharedReturning {
 
 /// Longer than it takes to get from the adapter's answer into the namespace.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 const EVENT_OVERHEAD: usize = 256;
