@@ -18,7 +18,7 @@ use crate::proto::cluster::streams::Offset;
 use crate::proto::cluster::{Body, EventPacket, Message, Opts};
 use crate::sync::Mutex;
 
-/// Takes what is emitted and what is read. Its receiver waits for an answer of Redis half a second at the most; so little
+/// Takes what is emitted and what is read. Its receiver waits for an answer of Redis half a second at the most, so little
 /// gathers here.
 #[derive(Debug)]
 pub(super) struct InOrder(Mutex<mpsc::UnboundedSender<Item>>);

@@ -35,8 +35,9 @@ use crate::sync::Mutex;
 /// With connection state recovery
 /// ([`ServerBuilder::connection_state_recovery`](crate::ServerBuilder::connection_state_recovery)) sessions are kept in
 /// Redis, and a client may come back to any server, Node's among them. What is emitted then reaches this server's own
-/// clients when it has come back from the stream, so that all servers deliver in one order; if that takes longer than half
-/// a second, at once and without an offset.
+/// clients when it has come back from the stream, so that all servers deliver in one order; if Redis does not take it within
+/// half a second, without an offset. So what is emitted right before a socket is disconnected, or its namespace or server
+/// is closed, does not reach it; Node's adapter has it so, too.
 ///
 /// # Example
 /// ```no_run
