@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { createClient, createCluster } from "redis";
-import { freePort } from "../harness/server_process.mjs";
+import { freePort, isAsleep } from "../harness/server_process.mjs";
 import { until, within } from "../harness/wait.mjs";
 
 const START_MS = 10_000;
@@ -82,8 +82,9 @@ export class Redis {
     running.delete(this);
   }
 
-  pause() {
+  async pause() {
     this.signal("SIGSTOP");
+    await until(() => isAsleep(this.#child.pid), "Redis is stopped");
   }
 
   resume() {

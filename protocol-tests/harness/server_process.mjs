@@ -1,8 +1,9 @@
 // Starts a contract app as a shell command, waits for its line "listening on PORT", and ends it.
 
 import { spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { within } from "./wait.mjs";
+import { until, within } from "./wait.mjs";
 
 const START_MS = 20_000; // the contract gives an app 20 s to listen
 const TERM_MS = 3_000; // and 3 s to end after SIGTERM
@@ -93,8 +94,9 @@ export class ServerProcess {
   }
 
   // A server that is there and says nothing, until it is resumed.
-  pause() {
+  async pause() {
     this.#signal("SIGSTOP");
+    await until(() => isAsleep(this.#child.pid), "the server is stopped");
   }
 
   resume() {
@@ -115,6 +117,26 @@ export class ServerProcess {
 }
 
 process.on("exit", () => ServerProcess.killAll());
+
+// Whether all threads of a process, and of the group that it leads, have stopped: on a busy machine they go on for a while
+// after the signal. Where the system does not tell (it is not Linux), the signal is all there is.
+export function isAsleep(leader) {
+  if (!existsSync("/proc/self/stat")) return true;
+  // [state, group] of each thread; none of what has ended meanwhile.
+  const stat = (path) => /^.*\) (\S) \d+ (\d+) /s.exec(readIfThere(readFileSync, path, "latin1") ?? "")?.slice(1);
+  const numbers = (folder) => (readIfThere(readdirSync, folder) ?? []).filter((name) => /^\d+$/.test(name));
+  const members = numbers("/proc").filter((pid) => Number(pid) === leader || Number(stat(`/proc/${pid}/stat`)?.[1]) === leader);
+  const threads = members.flatMap((pid) => numbers(`/proc/${pid}/task`).map((task) => stat(`/proc/${pid}/task/${task}/stat`)));
+  return threads.every((thread) => !thread || /[TtZX]/.test(thread[0]));
+}
+
+function readIfThere(read, ...what) {
+  try {
+    return read(...what);
+  } catch {
+    return undefined;
+  }
+}
 
 // Below the range that the system gives to outgoing connections; random, because test files run side by side.
 export async function freePort() {

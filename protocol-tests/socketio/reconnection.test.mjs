@@ -100,7 +100,7 @@ for (const mode of Object.keys(MODES)) {
     const client = await Client.connect(app, { mode, ...RECONNECTING });
     const pings = managerEvents(client, "ping");
     await pings.take(2, "pings");
-    app.process.pause();
+    await app.process.pause();
     const { reason } = await client.disconnected.next();
     app.process.resume();
     assert.equal(reason, "ping timeout");

@@ -119,7 +119,7 @@ export const FAILURES = [
     const clients = await pairsOf(t);
     const event = unique("paused");
     const boxes = clients.map((client) => client.on(event));
-    t.cluster.redis.pause();
+    await t.cluster.redis.pause();
     try {
       await t.fromEach((node) => locally(t, clients, node));
       for (const node of t.nodes) await node.do("emit", { event, args: [node.name] });
@@ -154,7 +154,7 @@ export const FAILURES = [
     const clients = await prepared(t);
     const event = unique("question");
     answering(clients, event, (client) => [client.id]);
-    t.cluster.redis.pause();
+    await t.cluster.redis.pause();
     const questions = (node) => [
       node.do("emitAck", { rooms: [t.room], event, timeout: SHORT_MS }),
       node.do("fetch", { rooms: [t.room] }),
@@ -179,7 +179,7 @@ export const FAILURES = [
       const clients = await prepared(t);
       const others = t.nodes.filter((node) => node !== victim);
       // Asleep it cannot answer before it is killed.
-      victim.process.pause();
+      await victim.process.pause();
       await partial(t, victim, clients, () => victim.kill());
       await worksAgain(t, others);
       await victim.run();
@@ -193,7 +193,7 @@ export const FAILURES = [
       const event = unique("question");
       answering(clients, event, (client) => [client.id]);
       const others = t.nodes.filter((node) => node !== victim);
-      victim.process.pause();
+      await victim.process.pause();
       const asked = others.map((node) =>
         Promise.all([
           node.do("emitAck", { rooms: [t.room], event, timeout: LATER_MS }),
@@ -220,7 +220,7 @@ export const FAILURES = [
   row("a node answers too late", async (t) => {
     for (const victim of victims(t)) {
       const clients = await prepared(t);
-      victim.process.pause();
+      await victim.process.pause();
       await partial(t, victim, clients, () => {}).finally(() => victim.process.resume());
       await worksAgain(t);
     }
