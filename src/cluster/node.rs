@@ -19,7 +19,7 @@ use crate::proto::cluster::{
 use crate::proto::socketio::{Payload, Value};
 use crate::server::{
     AckError, Adapter, AdapterError, BroadcastFlags, BroadcastOptions, DEFAULT_ACK_TIMEOUT, Gathered,
-    KeptSession, LocalNode, RecoveryError, RemoteAnswers, RemoteSocket, RestoredSession, Room,
+    KeptEvent, KeptSession, LocalNode, RecoveryError, RemoteAnswers, RemoteSocket, RestoredSession, Room,
 };
 use crate::sync::Mutex;
 
@@ -42,9 +42,10 @@ pub(super) trait Wire: fmt::Debug + Send + Sync + 'static {
     /// Makes an id that no other request has.
     fn request_id(&self) -> RequestId;
 
-    /// Tells all servers, this one included, and keeps it for those who come back.
-    fn publish_kept(&self, body: Body) {
+    /// Tells all other servers, keeps it for those who come back, and says its place to `kept`.
+    fn publish_kept(&self, body: Body, kept: KeptEvent) {
         let _ = self.publish(body);
+        drop(kept);
     }
 
     /// Keeps what is left of a socket.
@@ -335,9 +336,9 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
         self.0.publish(Body::Broadcast { packet, request_id: None, opts: opts(to) });
     }
 
-    fn broadcast_kept(&self, event: &Payload, to: &BroadcastOptions) {
+    fn broadcast_kept(&self, event: &Payload, to: &BroadcastOptions, kept: KeptEvent) {
         let packet = EventPacket::new(None, event.clone());
-        self.0.wire.publish_kept(Body::Broadcast { packet, request_id: None, opts: opts(to) });
+        self.0.wire.publish_kept(Body::Broadcast { packet, request_id: None, opts: opts(to) }, kept);
     }
 
     fn keep_session(&self, session: KeptSession) {

@@ -1,21 +1,24 @@
 //! The one order in which a server's clients hear what the stream holds, with the offsets by which they come back.
 //!
-//! What this server emits itself is delivered when it is read back, in its place between the events of others. Answers to
-//! `XADD` come in the order of the emits, and so do the entries: an entry is the oldest emit whose answer has its id. An emit
-//! that is not added in time is delivered without an offset, once; if its entry comes after all, nobody waits for it.
+//! What this server emits itself is delivered when it is read back, in its place between the events of others. Which entry
+//! is which emit, the answers to `XADD` say. An emit that is not added in time, or not read back in time, is delivered
+//! without an offset, once; if its entry comes after all, nobody waits for it.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::node::{Node, options};
 use super::status::LinkError;
 use super::streams_adapter::{Streams, position, receive_message};
 use crate::proto::cluster::streams::Offset;
-use crate::proto::cluster::{Body, EventPacket, Message, Opts};
+use crate::proto::cluster::{Body, Message};
+use crate::server::KeptEvent;
 use crate::sync::Mutex;
 
 /// Takes what is emitted and what is read. Its receiver waits for an answer of Redis half a second at the most, so little
@@ -25,13 +28,23 @@ pub(super) struct InOrder(Mutex<mpsc::UnboundedSender<Item>>);
 
 pub(super) enum Item {
     Emitted(Emitted),
-    Read { id: Offset, text: String, is_own: bool, message: Message },
+    /// An entry of this server, by its id.
+    OwnEntry {
+        id: Offset,
+        text: String,
+    },
+    Entry {
+        id: Offset,
+        text: String,
+        message: Box<Message>,
+    },
 }
 
 /// An event of this server, on its way through the stream.
 pub(super) struct Emitted {
-    packet: EventPacket,
-    opts: Opts,
+    kept: KeptEvent,
+    /// When it is delivered without an offset.
+    due: Instant,
     added: Added,
 }
 
@@ -39,6 +52,8 @@ enum Added {
     Waits(BoxFuture<'static, Result<String, LinkError>>),
     /// It is in the stream with this id.
     Is(Offset),
+    /// It is not known to be in the stream.
+    IsNot,
 }
 
 impl InOrder {
@@ -48,79 +63,113 @@ impl InOrder {
     }
 
     /// Emits an event that `add` adds to the stream.
-    pub(super) fn emit<F>(&self, body: Body, add: impl FnOnce() -> F)
+    pub(super) fn emit<F>(&self, kept: KeptEvent, add: impl FnOnce() -> F)
     where
         F: Future<Output = Result<String, LinkError>> + Send + 'static,
     {
-        let Body::Broadcast { packet, opts, .. } = body else { return };
-        // Under the lock: the emits are here in the order of the stream, and each before its entry.
-        let sender = self.0.lock();
-        let added = Added::Waits(Box::pin(add()));
-        // The receiver is gone with the node.
-        let _ = sender.send(Item::Emitted(Emitted { packet, opts, added }));
+        let due = Instant::now() + READ_PATIENCE;
+        let unsent = {
+            // Under the lock: the emits are here in the order of the stream, and each before its entry.
+            let sender = self.0.lock();
+            let added = Added::Waits(Box::pin(add()));
+            sender.send(Item::Emitted(Emitted { kept, due, added }))
+        };
+        // The node is gone: the event is delivered without an offset.
+        drop(unsent);
     }
 
-    /// Takes an entry that was read.
-    pub(super) fn read(&self, id: &str, is_own: bool, message: Message) {
-        let (text, Some(id)) = (id.to_owned(), Offset::parse(id)) else { return };
-        let _ = self.0.lock().send(Item::Read { id, text, is_own, message });
+    /// Takes an entry of another server that was read.
+    pub(super) fn read(&self, id: &str, message: Message) {
+        let (text, message) = (id.to_owned(), Box::new(message));
+        let item = Offset::parse(id).map(|id| Item::Entry { id, text, message });
+        item.map(|item| self.0.lock().send(item));
+    }
+
+    /// Takes an entry of this server that was read.
+    pub(super) fn read_own(&self, id: &str) {
+        let text = id.to_owned();
+        let item = Offset::parse(id).map(|id| Item::OwnEntry { id, text });
+        item.map(|item| self.0.lock().send(item));
     }
 }
 
-/// The task of a namespace: it ends with the node.
+/// The task of a namespace: it ends with the node. What still waits then is delivered without offsets.
 pub(super) async fn deliver_in_order(node: Weak<Node<Streams>>, mut items: mpsc::UnboundedReceiver<Item>) {
-    let mut own: VecDeque<Emitted> = VecDeque::new();
+    let mut own = OwnEvents::default();
     loop {
-        let first_waits = own.front().is_some_and(|first| matches!(first.added, Added::Waits(_)));
+        let due = own.0.front().map(|first| first.due);
         tokio::select! {
             biased;
-            () = settle_first(&node, &mut own), if first_waits => {}
+            true = own.settle_next() => own.deliver_lost(),
             item = items.recv() => match item {
                 None => return,
-                Some(Item::Emitted(emitted)) => own.push_back(emitted),
-                Some(Item::Read { id, text, is_own: false, message }) => {
+                Some(Item::Emitted(emitted)) => own.0.push_back(emitted),
+                Some(Item::OwnEntry { id, text }) => own.deliver(id, &text).await,
+                Some(Item::Entry { id, text, message }) => {
                     let Some(node) = node.upgrade() else { return };
-                    deliver_foreign(&node, id, &text, message);
+                    deliver_foreign(&node, id, &text, *message);
                 }
-                Some(Item::Read { id, text, is_own: true, .. }) => deliver_own(&node, &mut own, id, &text).await,
             },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                tracing::debug!("an event is delivered without an offset: it did not come back from the stream");
+                drop(own.0.pop_front());
+                own.deliver_lost();
+            }
         }
     }
 }
 
-/// Waits for the answer to the oldest emit; one that was not added is delivered.
-async fn settle_first(node: &Weak<Node<Streams>>, own: &mut VecDeque<Emitted>) {
-    let Some(Emitted { added, .. }) = own.front_mut() else { return };
-    let Added::Waits(waiting) = added else { return };
-    match waiting.await.ok().and_then(|id| Offset::parse(&id)) {
-        Some(id) => *added = Added::Is(id),
-        None => deliver_late(node, own),
-    }
-}
+/// The events of this server that are not delivered yet, in the order of the emits. Dropped, they are.
+#[derive(Default)]
+struct OwnEvents(VecDeque<Emitted>);
 
-/// Delivers the emit whose entry was read. Older ones that were added, but not read, come before it.
-async fn deliver_own(node: &Weak<Node<Streams>>, own: &mut VecDeque<Emitted>, id: Offset, text: &str) {
-    loop {
-        settle_first(node, own).await;
-        match own.front() {
-            Some(Emitted { added: Added::Is(added), .. }) if *added < id => deliver_late(node, own),
-            Some(Emitted { added: Added::Is(added), .. }) if *added == id => break,
-            Some(Emitted { added: Added::Waits(_), .. }) => {}
-            // It was delivered without an offset.
-            _ => return,
+impl OwnEvents {
+    /// Waits for the next answer of Redis; `false`: none is to come.
+    async fn settle_next(&mut self) -> bool {
+        for Emitted { added, .. } in &mut self.0 {
+            if let Added::Waits(answer) = added {
+                let id = answer.await.ok().and_then(|id| Offset::parse(&id));
+                *added = id.map_or(Added::IsNot, Added::Is);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Delivers those that are next and not in the stream.
+    fn deliver_lost(&mut self) {
+        while self.0.front().is_some_and(|first| matches!(first.added, Added::IsNot)) {
+            tracing::debug!("an event is delivered without an offset: the stream did not take it in time");
+            drop(self.0.pop_front());
         }
     }
-    if let (Some(emitted), Some(node)) = (own.pop_front(), node.upgrade()) {
-        let Emitted { packet, opts, .. } = emitted;
-        node.local().broadcast_at(&packet.data, &options(&opts), text, position(id));
-    }
-}
 
-/// Delivers the oldest emit without an offset.
-fn deliver_late(node: &Weak<Node<Streams>>, own: &mut VecDeque<Emitted>) {
-    if let (Some(emitted), Some(node)) = (own.pop_front(), node.upgrade()) {
-        tracing::debug!("an event is delivered without an offset: the stream did not take it in time");
-        node.local().broadcast(&emitted.packet.data, &options(&emitted.opts));
+    /// Delivers the event whose entry was read, unless it has been without an offset.
+    async fn deliver(&mut self, id: Offset, text: &str) {
+        let is_it = |emitted: &Emitted| matches!(emitted.added, Added::Is(added) if added == id);
+        let index = loop {
+            if let Some(index) = self.0.iter().position(is_it) {
+                break index;
+            }
+            if !self.settle_next().await {
+                return;
+            }
+        };
+        let later = self.0.split_off(index + 1);
+        let it = self.0.pop_back();
+        // What was emitted before it and is not to come any more, comes now. (While a slot of a Redis Cluster moves, what
+        // was emitted first may be added last.)
+        for earlier in std::mem::take(&mut self.0) {
+            match earlier.added {
+                Added::Is(added) if added > id => self.0.push_back(earlier),
+                _ => drop(earlier),
+            }
+        }
+        if let Some(Emitted { kept, .. }) = it {
+            kept.deliver(text, position(id));
+        }
+        self.0.extend(later);
+        self.deliver_lost();
     }
 }
 
@@ -136,3 +185,6 @@ fn deliver_foreign(node: &Arc<Node<Streams>>, id: Offset, text: &str, message: M
         other => receive_message(node, other),
     }
 }
+
+/// How long what this server emits waits to be read back.
+const READ_PATIENCE: Duration = Duration::from_secs(2);

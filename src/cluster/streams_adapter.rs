@@ -22,7 +22,8 @@ use crate::proto::cluster::streams::{Entry, Offset, Route, Session, stream_key};
 use crate::proto::cluster::{Body, Form, Message, RequestId};
 use crate::proto::socketio::{Map, Value};
 use crate::server::{
-    Adapter, AdapterFactory, KeptSession, LocalNode, Position, RecoveryError, RestoredSession, Room, SocketId,
+    Adapter, AdapterFactory, KeptEvent, KeptSession, LocalNode, Position, RecoveryError, RestoredSession,
+    Room, SocketId,
 };
 use crate::sync::Mutex;
 
@@ -36,8 +37,8 @@ use crate::sync::Mutex;
 /// ([`ServerBuilder::connection_state_recovery`](crate::ServerBuilder::connection_state_recovery)) sessions are kept in
 /// Redis, and a client may come back to any server, Node's among them. What is emitted then reaches this server's own
 /// clients when it has come back from the stream, so that all servers deliver in one order; if Redis does not take it within
-/// half a second, without an offset. So what is emitted right before a socket is disconnected, or its namespace or server
-/// is closed, does not reach it; Node's adapter has it so, too.
+/// half a second, or it does not come back within two, without an offset. Acknowledgements wait behind the events that were
+/// emitted to the same socket before them, and a socket that is disconnected hears first what waits for it.
 ///
 /// # Example
 /// ```no_run
@@ -309,12 +310,16 @@ fn read_entry(nodes: &Nodes, entry: &StreamEntry) {
     let Some(node) = nodes.lock().get(namespace).and_then(Weak::upgrade) else { return };
     let wire = node.wire();
     let is_own = field("uid").is_some_and(|uid| *uid == wire.uid.as_bytes());
-    if is_own && (wire.order.get().is_none() || field("type").is_none_or(|kind| **kind != *b"3")) {
+    if is_own {
+        // Only events come back.
+        if let (Some(order), Some(b"3")) = (wire.order.get(), field("type").map(|kind| &**kind)) {
+            order.read_own(&entry.id);
+        }
         return;
     }
     match Entry::decode(entry.fields.iter().map(|(name, value)| (&name[..], value))) {
         Ok(message) => match wire.order.get() {
-            Some(order) => order.read(&entry.id, is_own, message),
+            Some(order) => order.read(&entry.id, message),
             None => receive_message(&node, message),
         },
         Err(error) => wire.link.ignore(wire.stream.as_bytes(), &error),
@@ -331,15 +336,11 @@ pub(super) fn receive_message(node: &Arc<Node<Streams>>, message: Message) {
 
 impl Streams {
     /// Adds an event to the stream; gives its id.
-    pub(super) fn add(
-        &self,
-        body: Body,
-        within: Duration,
-    ) -> impl Future<Output = Result<String, LinkError>> + Send + use<> {
+    fn add(&self, body: Body) -> impl Future<Output = Result<String, LinkError>> + Send + use<> {
         let entry = Entry::new(&self.message(body), self.options.only_plaintext);
         let fields: Vec<(&str, Bytes)> = entry.fields().collect();
         let fields: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (*name, &value[..])).collect();
-        self.link.xadd(&self.stream, self.options.max_len, &fields, within)
+        self.link.xadd(&self.stream, self.options.max_len, &fields, ADD_PATIENCE)
     }
 
     fn message(&self, body: Body) -> Message {
@@ -385,9 +386,9 @@ impl Wire for Streams {
         }
     }
 
-    fn publish_kept(&self, body: Body) {
+    fn publish_kept(&self, body: Body, kept: KeptEvent) {
         if let Some(order) = self.order.get() {
-            order.emit(body.clone(), || self.add(body, KEPT_PATIENCE));
+            order.emit(kept, || self.add(body));
         }
     }
 
@@ -487,7 +488,7 @@ pub(super) fn position(offset: Offset) -> Position {
     offset.parts()
 }
 
-/// How long an event of this server waits to come back from the stream.
-pub(super) const KEPT_PATIENCE: Duration = Duration::from_millis(500);
+/// How long an event of this server waits for Redis to take it, before its own clients hear it without an offset.
+const ADD_PATIENCE: Duration = Duration::from_millis(500);
 /// Node's: who is so far behind that the stream grows faster than it is read gets what came.
 const MAX_READS: usize = 100;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
@@ -99,7 +100,12 @@ impl Pending {
         let packet = socket.home().encode_event(Some(id), event, args).map_err(AckError::Emit)?;
         let answer = socket.expect_ack(id).ok_or(AckError::Disconnected)?;
         socket.notify_outgoing(&packet);
-        socket.peer().send_flagged(packet.message, flags);
+        if flags.volatile {
+            socket.peer().send_flagged(packet.message, flags);
+        } else {
+            let message = packet.message.with_compress(flags.compress);
+            socket.home().send_in_order(socket, Arc::new(message));
+        }
         Ok(Pending { socket: socket.clone(), id, answer })
     }
 }

@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::ack::AckError;
+use super::kept_event::KeptEvent;
 use super::local_node::LocalNode;
 use super::recovery::RecoveryError;
 use super::remote_socket::RemoteSocket;
@@ -80,10 +81,12 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Err(AdapterError::Unsupported)))
     }
 
-    /// Emits an event to all sockets, those of this server included, and keeps it for those that come back. Each server
-    /// delivers it by [`LocalNode::broadcast_at`]. Called where [`AdapterFactory::keeps_sessions`] says so.
-    fn broadcast_kept(&self, event: &Payload, to: &BroadcastOptions) {
+    /// Emits an event to the sockets of the others, and keeps it for those that come back. Each server delivers it in its
+    /// place among all kept events: the others by [`LocalNode::broadcast_at`], this one by [`KeptEvent::deliver`]. Called
+    /// where [`AdapterFactory::keeps_sessions`] says so.
+    fn broadcast_kept(&self, event: &Payload, to: &BroadcastOptions, kept: KeptEvent) {
         self.broadcast(event, to);
+        drop(kept);
     }
 
     /// Keeps what is left of a socket that may come back.

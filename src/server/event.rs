@@ -261,7 +261,7 @@ impl Event {
         let Some(ack) = &self.ack else { return Ok(()) };
         let packet = self.socket.home().encode_ack(ack.id, args)?;
         if ack.sent.claim() {
-            self.socket.peer().send(Arc::new(packet.message));
+            self.socket.home().send_in_order(&self.socket, Arc::new(packet.message));
         }
         self.settle();
         Ok(())

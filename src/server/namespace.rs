@@ -23,6 +23,7 @@ use super::handler::{
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
+use super::kept_event::KeptEvent;
 use super::lag::LagHandler;
 use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
@@ -570,11 +571,12 @@ impl Namespace {
         key: Option<&Arc<str>>,
         others: Option<&dyn Adapter>,
     ) -> Result<(), EmitError> {
-        let kept_by_adapter = self.shared_store().is_some() && !to.flags.volatile && !to.flags.local;
-        if let Some(adapter) = self.adapter().filter(|_| kept_by_adapter) {
+        let shared_store = self.shared_store().filter(|_| !to.flags.volatile && !to.flags.local);
+        if let (Some(store), Some(adapter)) = (shared_store, self.adapter()) {
             let event = Payload::event(event, args)?;
             self.notify_outgoing(|| event.clone(), to);
-            adapter.broadcast_kept(&event, to);
+            let kept = KeptEvent::begin(self, store.lock().waiting(), event.clone(), to, key);
+            adapter.broadcast_kept(&event, to, kept);
             return Ok(());
         }
         if let Some(store) = self.store_for(to) {
@@ -619,7 +621,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Gives an event that the adapter keeps to the sockets of this process that are meant.
+    /// Gives an event of another server that the adapter keeps to the sockets of this process that are meant.
     pub(crate) fn deliver_at(
         &self,
         event: &Payload,
@@ -629,6 +631,7 @@ impl Namespace {
     ) {
         let Some(store) = self.shared_store() else { return self.deliver_foreign(event, to) };
         let Ok(event) = event.with_text_argument(offset) else { return };
+        self.notify_outgoing(|| event.clone(), to);
         let Some(message) = self.encode_plain(&event) else { return };
         let message = prepared(message, to);
         let mut to = to.clone();
@@ -648,7 +651,7 @@ impl Namespace {
     /// Gives a message to the sockets of this process that are meant.
     pub(crate) fn deliver(&self, message: EncodedMessage, to: &BroadcastOptions) {
         let message = prepared(message, to);
-        send(&self.inner.rooms.read(), &message, to);
+        self.send_behind(&self.inner.rooms.read(), &message, to);
     }
 
     /// Gives the event of another server to the sockets of this one that are meant.
@@ -719,8 +722,19 @@ impl Namespace {
         let count = meant.len();
         // Before the first can answer.
         let answers = self.inner.pending_broadcasts.expect(id, meant);
-        send(&rooms, &message, to);
+        self.send_behind(&rooms, &message, to);
         (count, answers)
+    }
+
+    /// Sends what no adapter keeps, after what it keeps and has not given back yet.
+    fn send_behind(&self, rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
+        let waits = !to.flags.volatile
+            && self
+                .shared_store()
+                .is_some_and(|store| store.lock().waiting().put_behind_all(rooms, message, to));
+        if !waits {
+            send(rooms, message, to);
+        }
     }
 
     pub(crate) fn pending_broadcasts(&self) -> &PendingBroadcasts {
@@ -875,11 +889,11 @@ pub(crate) fn keyed(message: EncodedMessage, key: Option<&Arc<str>>) -> EncodedM
     }
 }
 
-fn prepared(message: EncodedMessage, to: &BroadcastOptions) -> Arc<EncodedMessage> {
+pub(crate) fn prepared(message: EncodedMessage, to: &BroadcastOptions) -> Arc<EncodedMessage> {
     Arc::new(message.with_compress(to.flags.compress.unwrap_or(true)))
 }
 
-fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
+pub(crate) fn send(rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
     rooms.select(&to.rooms, &to.except, |socket| {
         if to.flags.volatile {
             socket.conn().send_volatile(Arc::clone(message));

@@ -202,6 +202,9 @@ impl Peer {
 
     /// Takes one socket out of its namespace; `farewell`: the client is told.
     pub(crate) fn depart(&self, socket: &Socket, reason: DisconnectReason, farewell: bool) {
+        if farewell {
+            socket.home().prepare_farewells();
+        }
         let departed = {
             let mut state = self.state.lock();
             let Some(index) = state.joined.iter().position(|joined| joined.socket == *socket) else { return };
@@ -213,6 +216,9 @@ impl Peer {
 
     /// Takes all sockets of the connection out of their namespaces, in the order they joined; nobody joins any more.
     pub(crate) fn depart_all(&self, reason: DisconnectReason, farewell: bool) {
+        if farewell {
+            self.sockets().iter().for_each(|socket| socket.home().prepare_farewells());
+        }
         let departed: Vec<Socket> = {
             let mut state = self.state.lock();
             state.closed = true;
@@ -243,6 +249,9 @@ impl Peer {
         let (disconnecting, kept) = {
             // The DISCONNECT is the last that comes of the namespace.
             let mut rooms = socket.home().rooms().write();
+            if let Some(store) = socket.home().shared_store().filter(|_| farewell) {
+                store.lock().waiting().hurry(&rooms, &socket);
+            }
             socket.set_disconnected();
             // After that none is added to the socket's own.
             let disconnecting = socket.has_disconnecting_handlers();
@@ -329,6 +338,11 @@ impl Peer {
     pub(crate) fn awaits_acks(&self) -> bool {
         self.unanswered.load(Ordering::SeqCst) > 0
             || self.state.lock().joined.iter().any(|joined| joined.socket.awaits_acks())
+    }
+
+    /// Whether events wait for their places, and perhaps acknowledgements behind them.
+    pub(crate) fn awaits_events(&self) -> bool {
+        self.sockets().iter().any(|socket| socket.home().has_waiting_events())
     }
 
     /// Whether few enough handlers wait, with few enough bytes, to start another one.

@@ -442,10 +442,18 @@ pub(crate) fn take_session(
     let Some(restoring) = namespace.adapter().map(|adapter| adapter.restore_session(pid, offset)) else {
         return Ok(Ok(None));
     };
-    Err(Box::pin(async move {
-        let restored = restoring.await?;
-        Ok(Some(Returning::Shared(SharedReturning::new(&namespace, restored))))
-    }))
+    // A task of its own: the adapter has given the session away, and if the client goes meanwhile, it is kept again.
+    let restoring = tokio::spawn(async move {
+        let mut returning = SharedReturning::new(&namespace, restoring.await?);
+        // Otherwise it would come back for ever, and never get it all.
+        if namespace.shared_store().is_some_and(|store| !returning.fits(store)) {
+            returning.arrive();
+            return Err(RecoveryError::Trimmed);
+        }
+        Ok(Some(Returning::Shared(returning)))
+    });
+    // It fails if the parser panics, or the runtime ends.
+    Err(Box::pin(async move { restoring.await.unwrap_or(Err(RecoveryError::Unknown)) }))
 }
 
 /// "Recoverable reasons"
@@ -479,7 +487,7 @@ fn value_bytes(value: &Value) -> usize {
 
 const EPOCH_LEN: usize = 8;
 /// What the answer to a CONNECT takes in a send queue, about.
-const WELCOME: usize = EncodedMessage::OVERHEAD + 128;
+pub(crate) const WELCOME: usize = EncodedMessage::OVERHEAD + 128;
 /// What the queue, the lists of rooms and the allocations of a small event take beside its bytes.
 const EVENT_OVERHEAD: usize = 256;
 const SESSION_OVERHEAD: usize = 512;

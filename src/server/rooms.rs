@@ -276,6 +276,11 @@ impl<M> Rooms<M> {
         self.entry(id).into_iter().flat_map(|entry| entry.rooms.keys())
     }
 
+    /// Whether the socket is in the room and hears broadcasts.
+    pub(crate) fn is_in(&self, id: &SocketId, room: &str) -> bool {
+        self.entry(id).is_some_and(|entry| entry.active && entry.rooms.contains_key(room))
+    }
+
     /// The socket with this id, if it hears broadcasts.
     pub(crate) fn get(&self, id: &str) -> Option<&M> {
         let entry = self.slots[self.ids.get(id)?.index()].as_ref()?;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::adapter::{BroadcastOptions, KeptSession, Position, RestoredSession};
+use super::kept_event::Waiting;
 use super::namespace::Namespace;
-use super::recovery::ConnectionStateRecovery;
+use super::recovery::{ConnectionStateRecovery, WELCOME};
 use super::rooms::Room;
 use super::socket::SocketId;
 use crate::proto::EncodedMessage;
@@ -36,6 +37,8 @@ pub(crate) struct Tail {
     dropped: Position,
     /// Clients that came back have all up to these positions.
     ahead: HashMap<SocketId, Position>,
+    /// What is to be delivered.
+    waiting: Waiting,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,12 @@ impl SharedStore {
     /// Forgets what is old.
     pub(crate) fn sweep(&self) {
         self.tail.lock().drop_old(Instant::now());
+    }
+
+    /// Whether all this can be sent at once, and the answer to the CONNECT.
+    fn holds(&self, missed: &[Arc<EncodedMessage>]) -> bool {
+        let bytes: usize = missed.iter().map(|message| message.weight()).sum();
+        missed.is_empty() || bytes + WELCOME <= self.max_send_queue
     }
 
     /// Takes the lock of the tail: under that of the rooms, and over that of connections.
@@ -105,6 +114,11 @@ impl Tail {
         }
     }
 
+    /// The events of this server whose places are not known yet.
+    pub(crate) fn waiting(&mut self) -> &mut Waiting {
+        &mut self.waiting
+    }
+
     pub(crate) fn forget(&mut self, sid: &SocketId) {
         self.ahead.remove(sid);
     }
@@ -127,6 +141,11 @@ impl SharedReturning {
         SharedReturning { namespace: namespace.clone(), session: Some(session), missed, last }
     }
 
+    /// Whether what it missed is no more than a send queue holds.
+    pub(crate) fn fits(&self, store: &SharedStore) -> bool {
+        store.holds(&self.missed)
+    }
+
     pub(crate) fn session(&self) -> &KeptSession {
         self.session.as_ref().expect("it is taken once, at the end")
     }
@@ -147,8 +166,7 @@ impl SharedReturning {
         };
         let since = tail.events.iter().filter(meant).map(|event| Arc::clone(&event.message));
         let missed: Vec<_> = self.missed.iter().cloned().chain(since).collect();
-        let bytes: usize = missed.iter().map(|message| message.weight()).sum();
-        if bytes > store.max_send_queue && !missed.is_empty() {
+        if !store.holds(&missed) {
             return None;
         }
         tail.ahead.insert(session.sid.clone(), self.last);

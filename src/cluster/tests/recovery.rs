@@ -7,7 +7,7 @@ use super::*;
 use crate::cluster::RedisStreamsAdapter;
 use crate::proto::cluster::streams::Offset;
 use crate::testing::TestClient;
-use crate::{ConnectionStateRecovery, Recovery, RecoveryError, Server};
+use crate::{ConnectionStateRecovery, Event, Recovery, RecoveryError, Server};
 
 async fn server(redis: &RedisServer) -> Server {
     let adapter = RedisStreamsAdapter::new(config(&redis.url())).max_len(1_000_000).connect().await.unwrap();
@@ -117,4 +117,32 @@ async fn what_cannot_be_restored_is_somebody_new_and_local_clients_hear_without_
     io.emit("n", &(0, 2)).unwrap();
     let event = client.expect_event("n").await.unwrap();
     assert_eq!((event.values()[1].as_u64(), event.values().len()), (Some(2), 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_added_and_not_read_back_is_delivered_all_the_same() {
+    let redis = RedisServer::start();
+    let io = server(&redis).await;
+    io.on("ask", async |event: Event| {
+        event.socket().emit("n", &1)?;
+        event.ack(&())
+    });
+    let mut client = TestClient::connect(&io).await.unwrap();
+    // The command that waits in Redis is answered once more.
+    redis.cli(&["ACL", "SETUSER", "default", "-xread"]);
+    io.emit("n", &0).unwrap();
+    assert_eq!(client.expect_event("n").await.unwrap().values().len(), 2);
+    client.emit_with_ack::<()>("ask", &()).await.unwrap();
+    let event = client.expect_event("n").await.unwrap();
+    assert_eq!((event.values()[0].as_u64(), event.values().len()), (Some(1), 1));
+    redis.cli(&["ACL", "SETUSER", "default", "+xread"]);
+    soon(async {
+        for number in 2.. {
+            io.emit("n", &number).unwrap();
+            if client.expect_event("n").await.unwrap().values().len() == 2 {
+                break;
+            }
+        }
+    })
+    .await;
 }

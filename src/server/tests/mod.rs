@@ -8,6 +8,7 @@ mod connecting;
 mod disconnecting;
 mod drain;
 mod events;
+mod kept_events;
 mod messaging;
 mod namespaces;
 mod outgoing;

@@ -1,0 +1,234 @@
+//! KeptEvent: what this server emits, and what waits behind it, until the adapter knows its place among the events of all.
+//!
+//! ```text
+//!  emit ─▶ Waiting ─▶ Adapter::broadcast_kept(KeptEvent) ─▶ other servers
+//!             ▲            └─ its place is known ─▶ KeptEvent::deliver ─▶ own sockets, with an offset
+//!             │            └─ it will not be known: dropped ─────────────▶ own sockets, without one
+//!             └─ acknowledgements, events that ask for one: behind the events that are for the same socket
+//! ```
+//!
+//! So what one task emits to a socket arrives in the order of the calls. A socket that is sent away does not wait: it hears
+//! what waits for it before it is told.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::adapter::{BroadcastOptions, Position};
+use super::namespace::{Namespace, WeakNamespace, keyed, prepared, send};
+use super::rooms::Rooms;
+use super::socket::Socket;
+use crate::proto::EncodedMessage;
+use crate::proto::socketio::Payload;
+
+/// An event of this server that its [`Adapter`](super::Adapter) keeps, on its way to this server's own sockets. They hear
+/// it exactly once: when [`KeptEvent::deliver`] says its place, or, without a place, when it is dropped.
+#[must_use = "dropped, it is delivered without an offset"]
+pub struct KeptEvent {
+    /// Until it is delivered.
+    namespace: Option<WeakNamespace>,
+    event: Arc<Emitted>,
+}
+
+/// What was emitted.
+pub(crate) struct Emitted {
+    /// Counted in the namespace.
+    number: u64,
+    event: Payload,
+    to: BroadcastOptions,
+    key: Option<Arc<str>>,
+    /// Encoded without an offset, when that is needed.
+    plain: OnceLock<Option<Arc<EncodedMessage>>>,
+}
+
+/// What waits in a namespace, in the order of the emits.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    events: VecDeque<(Arc<Emitted>, Vec<Behind>)>,
+    next: u64,
+}
+
+/// What some sockets hear after an event.
+struct Behind {
+    sockets: Vec<Socket>,
+    message: Arc<EncodedMessage>,
+}
+
+impl KeptEvent {
+    /// Puts an event among those that wait.
+    pub(crate) fn begin(
+        namespace: &Namespace,
+        waiting: &mut Waiting,
+        event: Payload,
+        to: &BroadcastOptions,
+        key: Option<&Arc<str>>,
+    ) -> KeptEvent {
+        let (number, to, key) = (waiting.next, to.clone(), key.cloned());
+        waiting.next += 1;
+        let event = Arc::new(Emitted { number, event, to, key, plain: OnceLock::new() });
+        waiting.events.push_back((Arc::clone(&event), Vec::new()));
+        KeptEvent { namespace: Some(namespace.downgrade()), event }
+    }
+
+    /// Gives the event to the sockets of this server that are meant; `offset` is added as its last argument. Called in the
+    /// order of positions, together with [`LocalNode::broadcast_at`](super::LocalNode::broadcast_at).
+    pub fn deliver(mut self, offset: &str, position: Position) {
+        self.deliver_to_all(Some((offset, position)));
+    }
+
+    fn deliver_to_all(&mut self, place: Option<(&str, Position)>) {
+        let Some(namespace) = self.namespace.take().and_then(|namespace| namespace.upgrade()) else { return };
+        let Some(store) = namespace.shared_store() else { return };
+        let Emitted { event, to, key, .. } = &*self.event;
+        let message = match place {
+            Some((offset, _)) => event
+                .with_text_argument(offset)
+                .ok()
+                .and_then(|event| namespace.encode_plain(&event))
+                .map(|message| prepared(keyed(message, key.as_ref()), to)),
+            None => self.event.plain(&namespace),
+        };
+        let mut to = to.clone();
+        let rooms = namespace.rooms().read();
+        let mut tail = store.lock();
+        let behind = tail.waiting().take(self.event.number);
+        if let Some(message) = message {
+            if let Some((_, position)) = place {
+                tail.note(position, &message, &mut to);
+            }
+            // Under the lock of the tail: everybody hears in its order.
+            send(&rooms, &message, &to);
+        }
+        for Behind { sockets, message } in &behind {
+            for socket in sockets.iter().filter(|socket| socket.is_connected()) {
+                socket.peer().send(Arc::clone(message));
+            }
+        }
+        // What may be the last handle of a socket is dropped under no lock.
+        drop((tail, rooms));
+        drop(behind);
+    }
+}
+
+impl Drop for KeptEvent {
+    fn drop(&mut self) {
+        self.deliver_to_all(None);
+    }
+}
+
+impl Emitted {
+    /// Called under no lock: a parser may be the application's.
+    fn plain(&self, namespace: &Namespace) -> Option<Arc<EncodedMessage>> {
+        let encode = || {
+            let message = namespace.encode_plain(&self.event)?;
+            Some(prepared(keyed(message, self.key.as_ref()), &self.to))
+        };
+        self.plain.get_or_init(encode).clone()
+    }
+
+    fn is_for(&self, rooms: &Rooms<Socket>, socket: &Socket) -> bool {
+        let is_in = |room: &super::Room| rooms.is_in(socket.id(), room.as_str());
+        (self.to.rooms.is_empty() || self.to.rooms.iter().any(is_in)) && !self.to.except.iter().any(is_in)
+    }
+}
+
+impl Waiting {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Ends the waiting of an event; gives what is behind it.
+    fn take(&mut self, number: u64) -> Vec<Behind> {
+        let index = self.events.iter().position(|(event, _)| event.number == number);
+        let taken = index.and_then(|index| self.events.remove(index));
+        taken.map(|(_, behind)| behind).unwrap_or_default()
+    }
+
+    /// Puts a message for one socket behind the last event that it is to hear; `false`: there is none, and the message
+    /// may be sent.
+    pub(crate) fn put_behind(
+        &mut self,
+        rooms: &Rooms<Socket>,
+        socket: &Socket,
+        message: &Arc<EncodedMessage>,
+    ) -> bool {
+        let concerns = |(event, behind): &&mut (Arc<Emitted>, Vec<Behind>)| {
+            event.is_for(rooms, socket) || behind.iter().any(|behind| behind.sockets.contains(socket))
+        };
+        let Some((_, behind)) = self.events.iter_mut().rev().find(concerns) else { return false };
+        behind.push(Behind { sockets: vec![socket.clone()], message: Arc::clone(message) });
+        true
+    }
+
+    /// Puts a message for several sockets behind all events; `false`: there are none, and the message may be sent.
+    pub(crate) fn put_behind_all(
+        &mut self,
+        rooms: &Rooms<Socket>,
+        message: &Arc<EncodedMessage>,
+        to: &BroadcastOptions,
+    ) -> bool {
+        let Some((_, behind)) = self.events.back_mut() else { return false };
+        let mut sockets = Vec::new();
+        rooms.select(&to.rooms, &to.except, |socket| sockets.push(socket.clone()));
+        behind.push(Behind { sockets, message: Arc::clone(message) });
+        true
+    }
+
+    /// Sends a socket that is about to leave what it has not heard yet; called with the rooms' lock, while the socket still
+    /// is in its rooms. Of the events, those that [`Namespace::prepare_farewells`] has encoded.
+    pub(crate) fn hurry(&mut self, rooms: &Rooms<Socket>, socket: &Socket) {
+        for (event, behind) in &mut self.events {
+            if let Some(Some(message)) = event.plain.get()
+                && event.is_for(rooms, socket)
+            {
+                socket.peer().send(Arc::clone(message));
+            }
+            for Behind { sockets, message } in behind {
+                if let Some(index) = sockets.iter().position(|other| other == socket) {
+                    sockets.remove(index);
+                    socket.peer().send(Arc::clone(message));
+                }
+            }
+        }
+    }
+}
+
+impl Namespace {
+    /// Sends a socket a message, after the events that it was emitted before. Called under no lock.
+    pub(crate) fn send_in_order(&self, socket: &Socket, message: Arc<EncodedMessage>) {
+        if let Some(store) = self.shared_store() {
+            let rooms = self.rooms().read();
+            if store.lock().waiting().put_behind(&rooms, socket, &message) {
+                return;
+            }
+        }
+        socket.peer().send(message);
+    }
+
+    /// Whether events wait for their places.
+    pub(crate) fn has_waiting_events(&self) -> bool {
+        self.shared_store().is_some_and(|store| !store.lock().waiting().is_empty())
+    }
+
+    /// Encodes what waits, for sockets that will leave before it is delivered. Called under no lock.
+    pub(crate) fn prepare_farewells(&self) {
+        let Some(store) = self.shared_store() else { return };
+        let waiting: Vec<_> =
+            store.lock().waiting().events.iter().map(|(event, _)| Arc::clone(event)).collect();
+        for event in waiting {
+            let _ = event.plain(self);
+        }
+    }
+}
+
+impl fmt::Debug for KeptEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptEvent").field("to", &self.event.to).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("events", &self.events.len()).finish_non_exhaustive()
+    }
+}

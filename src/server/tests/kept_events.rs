@@ -1,0 +1,282 @@
+//! Events that an adapter keeps: what waits for their places, and sessions that come back through an adapter.
+
+use std::collections::HashMap;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::proto::socketio::Payload;
+
+/// Keeps what a test lets it keep: events until they are given a place, sessions until they are asked for.
+#[derive(Clone, Debug, Default)]
+struct Keeper(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    node: Option<LocalNode>,
+    events: std::collections::VecDeque<KeptEvent>,
+    last: u64,
+    sessions: HashMap<String, KeptSession>,
+    missed: Vec<Payload>,
+    /// Whoever comes back waits for this.
+    gate: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+impl Keeper {
+    /// The events that wait get places.
+    fn deliver(&self, count: usize) {
+        for _ in 0..count {
+            let (event, place) = {
+                let mut kept = self.0.lock();
+                kept.last += 1;
+                (kept.events.pop_front().unwrap(), kept.last)
+            };
+            event.deliver(&format!("at-{place}"), (place, 0));
+        }
+    }
+
+    /// They get none.
+    fn give_up(&self) {
+        let events = std::mem::take(&mut self.0.lock().events);
+        drop(events);
+    }
+}
+
+impl AdapterFactory for Keeper {
+    fn create(&self, node: LocalNode) -> Arc<dyn Adapter> {
+        if node.namespace() == "/" {
+            self.0.lock().node = Some(node);
+        }
+        Arc::new(self.clone())
+    }
+
+    fn keeps_sessions(&self) -> bool {
+        true
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+}
+
+impl Adapter for Keeper {
+    fn broadcast(&self, _: &Payload, _: &BroadcastOptions) {}
+
+    fn broadcast_with_ack(&self, _: &Payload, _: &BroadcastOptions) -> RemoteAnswers {
+        mpsc::unbounded_channel().1
+    }
+
+    fn sockets_join(&self, _: &BroadcastOptions, _: &[Room]) {}
+
+    fn sockets_leave(&self, _: &BroadcastOptions, _: &[Room]) {}
+
+    fn disconnect_sockets(&self, _: &BroadcastOptions, _: bool) {}
+
+    fn fetch_sockets(&self, _: &BroadcastOptions) -> BoxFuture<'static, Gathered<RemoteSocket>> {
+        std::future::ready(Gathered::nothing()).boxed()
+    }
+
+    fn server_side_emit(&self, _: &Payload) {}
+
+    fn server_side_emit_with_ack(&self, _: &Payload) -> RemoteAnswers {
+        mpsc::unbounded_channel().1
+    }
+
+    fn server_count(&self) -> BoxFuture<'static, Result<usize, AdapterError>> {
+        std::future::ready(Ok(1)).boxed()
+    }
+
+    fn broadcast_kept(&self, _: &Payload, _: &BroadcastOptions, kept: KeptEvent) {
+        self.0.lock().events.push_back(kept);
+    }
+
+    fn keep_session(&self, session: KeptSession) {
+        self.0.lock().sessions.insert(session.pid.clone(), session);
+    }
+
+    fn restore_session(
+        &self,
+        pid: &str,
+        _: &str,
+    ) -> BoxFuture<'static, Result<RestoredSession, RecoveryError>> {
+        let mut kept = self.0.lock();
+        let session = kept.sessions.remove(pid).ok_or(RecoveryError::Unknown);
+        let (missed, last, gate) = (kept.missed.clone(), (kept.last, 0), kept.gate.take());
+        async move {
+            if let Some(gate) = gate {
+                let _ = gate.await;
+            }
+            session.map(|session| RestoredSession { session, missed, last })
+        }
+        .boxed()
+    }
+
+    fn close(&self) {}
+}
+
+fn keeping(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Keeper, Server) {
+    let keeper = Keeper::default();
+    let recovery = ConnectionStateRecovery::default();
+    let adapter = keeper.clone();
+    let (io, _) =
+        server_with(|builder| configure(builder.adapter(adapter).connection_state_recovery(recovery)));
+    (keeper, io)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_task_sends_a_socket_comes_in_the_order_of_the_calls() {
+    let (keeper, io) = keeping(|builder| builder);
+    io.on("ask", async |event: Event| {
+        event.socket().emit("first", &1)?;
+        event.ack(&"answer")?;
+        let confirmed = event.socket().emit_with_ack::<()>("confirm", &());
+        event.socket().emit("second", &2)?;
+        drop(confirmed);
+        Ok::<_, HandlerError>(())
+    });
+    let (client, socket) = Client::connected(&io).await;
+    let (other, _) = Client::connected(&io).await;
+    client.post(r#"420["ask"]"#).await;
+    let votes = io.emit_with_ack::<()>("vote", &());
+    io.local().emit("here", &3).unwrap();
+    // Volatile events need not wait, nor what is for somebody else.
+    let (heard, ()) = tokio::join!(client.poll(), async {
+        settle().await;
+        socket.volatile().emit("volatile", &()).unwrap();
+    });
+    assert_eq!(heard, r#"42["volatile"]"#);
+    other.post(r#"427["unknown"]"#).await;
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["first",1,"at-1"]|430["answer"]|420["confirm"]"#);
+    assert!(io.of("/").has_waiting_events());
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["second",2,"at-2"]|421["vote"]|42["here",3]"#);
+    assert_eq!(other.poll().await, r#"421["vote"]|42["here",3]"#);
+    drop(votes);
+    assert!(!io.of("/").has_waiting_events());
+    // Nothing waits now.
+    io.local().emit("here", &4).unwrap();
+    assert_eq!(client.poll().await, r#"42["here",4]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_sent_away_hears_first_what_waits_and_nothing_afterwards() {
+    let (keeper, io) = keeping(|builder| builder);
+    io.on("bye", async |event: Event| {
+        event.socket().emit("last", &1)?;
+        event.ack(&())?;
+        event.socket().disconnect();
+        Ok::<_, HandlerError>(())
+    });
+    let (client, _) = Client::connected(&io).await;
+    let (other, socket) = Client::connected(&io).await;
+    io.emit("all", &0).unwrap();
+    io.to("elsewhere").emit("elsewhere", &0).unwrap();
+    client.post(r#"425["bye"]"#).await;
+    assert_eq!(client.poll().await, r#"42["all",0]|42["last",1]|435[]|41"#);
+    keeper.deliver(3);
+    assert_eq!(other.poll().await, r#"42["all",0,"at-1"]"#);
+
+    io.emit("all", &1).unwrap();
+    io.of("/").close();
+    assert_eq!(other.poll().await, r#"42["all",1]|41"#);
+    keeper.give_up();
+    drop(socket);
+
+    let (client, socket) = Client::connected(&io).await;
+    socket.emit("last", &2).unwrap();
+    socket.close_connection();
+    assert_eq!(client.poll().await, r#"42["last",2]|41"#);
+    keeper.give_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gets_no_place_is_delivered_once_without_an_offset() {
+    let (keeper, io) = keeping(|builder| builder);
+    let (client, _) = Client::connected(&io).await;
+    io.emit("n", &1).unwrap();
+    io.emit("n", &2).unwrap();
+    keeper.give_up();
+    assert_eq!(client.poll().await, r#"42["n",1]|42["n",2]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn listeners_of_what_is_emitted_see_each_event_once_wherever_it_comes_from() {
+    let (keeper, io) = keeping(|builder| builder);
+    let log = Log::default();
+    let noted = log.clone();
+    io.on_any_outgoing(move |event: &OutgoingEvent| noted.note(event.name()));
+    let (client, _) = Client::connected(&io).await;
+    io.emit("own", &()).unwrap();
+    io.emit("late", &()).unwrap();
+    keeper.deliver(1);
+    keeper.give_up();
+    let node = keeper.0.lock().node.clone().unwrap();
+    let event = Payload::event("foreign", &()).unwrap();
+    node.broadcast_at(&event, &BroadcastOptions::default(), "at-2", (2, 0));
+    assert_eq!(client.poll().await, r#"42["own","at-1"]|42["late"]|42["foreign","at-2"]"#);
+    assert_eq!(log.take(), ["own", "late", "foreign"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_last_event_with_a_key_waits_in_the_queue() {
+    let (keeper, io) = keeping(|builder| builder);
+    let (client, _) = Client::connected(&io).await;
+    for price in 1..=3 {
+        io.coalesce("price").emit("price", &price).unwrap();
+    }
+    keeper.deliver(3);
+    assert_eq!(client.poll().await, r#"42["price",3,"at-3"]"#);
+}
+
+/// A client whose session is kept; gives its private id.
+async fn lost(io: &Server) -> String {
+    let client = Client::open(io).await;
+    client.post("40").await;
+    let welcome = client.poll().await;
+    let welcome: serde_json::Value = serde_json::from_str(welcome.strip_prefix("40").unwrap()).unwrap();
+    client.post("1").await;
+    settle().await;
+    welcome["pid"].as_str().unwrap().to_owned()
+}
+
+async fn come_back(io: &Server, pid: &str) -> Client {
+    let client = Client::open(io).await;
+    client.post(&format!(r#"40{{"pid":"{pid}","offset":"at-0"}}"#)).await;
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_more_than_a_queue_holds_is_somebody_new() {
+    let (keeper, io) = keeping(|builder| builder.max_send_queue(8 * 1024));
+    let pid = lost(&io).await;
+    keeper.0.lock().missed = (0..20).map(|n| Payload::event("n", &(n, "at")).unwrap()).collect();
+    let client = come_back(&io, &pid).await;
+    let welcome = client.poll().await;
+    assert!(welcome.starts_with(r#"40{"sid":"#) && !welcome.contains(&pid), "{welcome}");
+    let socket = io.of("/").sockets().pop().unwrap();
+    assert_eq!(socket.recovery(), Recovery::Failed(RecoveryError::Trimmed));
+    assert!(keeper.0.lock().sessions.is_empty());
+    assert_eq!(io.stats().recovery_trimmed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_client_goes_while_it_is_restored_is_kept() {
+    let (keeper, io) = keeping(|builder| builder);
+    let pid = lost(&io).await;
+    keeper.0.lock().missed = vec![Payload::event("n", &(1, "at-1")).unwrap()];
+    let (open, gate) = tokio::sync::oneshot::channel();
+    keeper.0.lock().gate = Some(gate);
+    let client = come_back(&io, &pid).await;
+    assert!(keeper.0.lock().sessions.is_empty());
+    client.post("1").await;
+    settle().await;
+    open.send(()).unwrap();
+    settle().await;
+    assert!(keeper.0.lock().sessions.contains_key(&pid));
+    let client = come_back(&io, &pid).await;
+    let answer = client.poll().await;
+    assert!(answer.starts_with(r#"42["n",1,"at-1"]|40{"#) && answer.contains(&pid), "{answer}");
+}
