@@ -97,11 +97,14 @@ impl Sent {
     }
 
     /// Another way to send the same acknowledgement.
-    fn share(&self) -> Sent {
-        match self {
-            Sent::Shared(sent) => Sent::Shared(Arc::clone(sent)),
-            Sent::Alone(_) => unreachable!("an event that is shared is made so"),
-        }
+    fn share(&mut self) -> Sent {
+        let sent = match self {
+            Sent::Shared(sent) => Arc::clone(sent),
+            // A handler had it alone, and a middleware has brought it back.
+            Sent::Alone(sent) => Arc::new(AtomicBool::new(*sent.get_mut())),
+        };
+        *self = Sent::Shared(Arc::clone(&sent));
+        Sent::Shared(sent)
     }
 }
 
@@ -136,7 +139,7 @@ impl Event {
     }
 
     /// Starts catch-all listeners, then middlewares, then handlers: "onAny runs before use".
-    fn intercept(self, lists: [Incoming; 2]) {
+    fn intercept(mut self, lists: [Incoming; 2]) {
         let [of_namespace, own] = lists;
         for listener in [of_namespace.any, own.any].iter().flatten().flat_map(|list| list.iter()) {
             listener.start(self.share());
@@ -148,7 +151,7 @@ impl Event {
     }
 
     /// Starts the handlers of what a middleware may have renamed, unless the socket has left meanwhile.
-    pub(crate) fn start_handlers(self) {
+    pub(crate) fn start_handlers(mut self) {
         if !self.socket.is_connected() {
             return;
         }
@@ -157,7 +160,8 @@ impl Event {
         if of_namespace.is_none() && own.is_none() {
             return self.socket.peer().counters().unhandled_events.increment();
         }
-        Event::start_all(&self.socket, of_namespace.as_ref(), own.as_ref(), |_| self.share());
+        let socket = self.socket.clone();
+        Event::start_all(&socket, of_namespace.as_ref(), own.as_ref(), |_| self.share());
     }
 
     /// Starts each handler with an event of its own; those that are called once are then forgotten.
@@ -165,7 +169,7 @@ impl Event {
         socket: &Socket,
         of_namespace: Option<&RegisteredHandlers>,
         own: Option<&RegisteredHandlers>,
-        event: impl Fn(&Arc<str>) -> Event,
+        mut event: impl FnMut(&Arc<str>) -> Event,
     ) {
         let of_namespace = of_namespace.map(|list| (list, false));
         for (list, is_own) in of_namespace.into_iter().chain(own.map(|list| (list, true))) {
@@ -181,8 +185,8 @@ impl Event {
     }
 
     /// The same event for another handler.
-    fn share(&self) -> Event {
-        let ack = self.ack.as_ref().map(|ack| PendingAnswer::new(&self.socket, ack.id, ack.sent.share()));
+    fn share(&mut self) -> Event {
+        let ack = self.ack.as_mut().map(|ack| PendingAnswer::new(&self.socket, ack.id, ack.sent.share()));
         Event {
             socket: self.socket.clone(),
             name: Arc::clone(&self.name),

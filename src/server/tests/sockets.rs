@@ -129,6 +129,27 @@ async fn a_middleware_that_panics_refuses_the_event() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_middleware_may_bring_back_an_event_that_a_handler_has_kept() {
+    let (io, log) = server();
+    let kept: Arc<Mutex<Option<Event>>> = Arc::default();
+    let keeper = Arc::clone(&kept);
+    io.on("first", move |event: Event| {
+        *keeper.lock() = Some(event);
+        std::future::ready(())
+    });
+    let (client, socket) = Client::connected(&io).await;
+    client.post(r#"420["first"]"#).await;
+    io.on("first", async |event: Event| event.ack(&event.name()));
+    socket.use_(move |event: Event| {
+        let earlier = kept.lock().take();
+        std::future::ready(Ok::<_, HandlerError>(earlier.unwrap_or(event)))
+    });
+    client.post(r#"421["second"]"#).await;
+    assert_eq!(client.poll().await, r#"430["first"]"#);
+    assert_eq!((log.take(), io.stats().handler_panics), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn catch_all_listeners_come_first_and_may_be_removed() {
     let (io, log) = server();
     io.on("x", async |event: Event| event.state::<Log>().note("handler"));
