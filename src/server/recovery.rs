@@ -47,9 +47,10 @@ pub struct ConnectionStateRecovery {
     /// Whether middlewares of the namespace are skipped for who comes back. Default: true. With false a client whose token
     /// has expired is refused.
     pub skip_middlewares: bool,
-    /// How many bytes of events and sessions the server keeps in all its namespaces. Default: 64 MiB. Over it the namespace
-    /// that is to keep something more drops its own oldest events: who missed them is somebody new
-    /// ([`RecoveryError::Trimmed`]).
+    /// How many bytes of events and sessions the server keeps in all its namespaces. Default: 64 MiB. Over it those namespaces
+    /// drop their oldest events that hold more than an equal share, when they keep something more, or within a minute: who
+    /// missed what is gone is somebody new ([`RecoveryError::Trimmed`]). Until then the others may be over it by their
+    /// shares.
     pub max_bytes: usize,
 }
 
@@ -138,6 +139,8 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     used: AtomicUsize,
+    /// How many namespaces have a share.
+    stores: AtomicUsize,
     /// A task looks for what has expired.
     sweeping: AtomicBool,
 }
@@ -145,6 +148,16 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, log: &mut Log, bytes: usize) {
+        log.bytes += bytes;
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, log: &mut Log, bytes: usize) {
+        log.bytes -= bytes;
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Says whether this is the first call: then the caller starts the sweeping.
@@ -173,6 +186,8 @@ pub(crate) struct Log {
     first: u64,
     /// Those before this place had to make room; others have expired.
     trimmed: u64,
+    /// What it takes of the budget.
+    bytes: usize,
     sessions: HashMap<PrivateId, Session>,
 }
 
@@ -194,6 +209,7 @@ impl Store {
     pub(crate) fn new(options: ConnectionStateRecovery, max_send_queue: usize, budget: Arc<Budget>) -> Store {
         let mut epoch = random_id();
         epoch.truncate(EPOCH_LEN);
+        budget.stores.fetch_add(1, Ordering::Relaxed);
         Store { options, max_send_queue, budget, epoch, next: AtomicU64::new(0), log: Mutex::default() }
     }
 
@@ -232,10 +248,21 @@ impl Store {
             emitted: now,
             bytes,
         });
-        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        while self.budget.used() > self.options.max_bytes && self.drop_first(log) {
+        self.budget.take(log, bytes);
+        self.trim(log);
+    }
+
+    /// Drops what is too much; `false`, if there are only sessions left.
+    fn trim(&self, log: &mut Log) -> bool {
+        let max = self.options.max_bytes;
+        let share = max / self.budget.stores.load(Ordering::Relaxed).max(1);
+        while self.budget.used() > max && log.bytes > share {
+            if !self.drop_first(log) {
+                return false;
+            }
             log.trimmed = log.first;
         }
+        true
     }
 
     /// Keeps what is left of a socket.
@@ -248,13 +275,9 @@ impl Store {
 
     fn put(&self, session: Session) {
         let mut log = self.log.lock();
-        self.budget.used.fetch_add(session.bytes, Ordering::Relaxed);
-        while self.budget.used() > self.options.max_bytes {
-            if !self.drop_first(&mut log) {
-                self.budget.used.fetch_sub(session.bytes, Ordering::Relaxed);
-                return;
-            }
-            log.trimmed = log.first;
+        self.budget.take(&mut log, session.bytes);
+        if !self.trim(&mut log) {
+            return self.budget.give_back(&mut log, session.bytes);
         }
         log.sessions.insert(session.pid.clone(), session);
     }
@@ -272,7 +295,7 @@ impl Store {
         let number = number.filter(|number| *number < self.next.load(Ordering::Relaxed));
         let number = number.ok_or(RecoveryError::Unknown)?;
         self.expire_events(&mut log, now);
-        let Some(index) = log.events.iter().rposition(|event| event.offset == number) else {
+        let Some(index) = log.find(number) else {
             // Numbers and places are nearly the same.
             return Err(if number < log.trimmed { RecoveryError::Trimmed } else { RecoveryError::Expired });
         };
@@ -283,7 +306,7 @@ impl Store {
             return Err(RecoveryError::Trimmed);
         }
         let session = log.sessions.remove(&key).expect("it was there");
-        self.budget.used.fetch_sub(session.bytes, Ordering::Relaxed);
+        self.budget.give_back(&mut log, session.bytes);
         Ok((session, place))
     }
 
@@ -301,13 +324,14 @@ impl Store {
         let mut log = self.log.lock();
         self.expire_events(&mut log, now);
         let duration = self.options.max_disconnection_duration;
+        let mut gone = 0;
         log.sessions.retain(|_, session| {
             let keep = now.duration_since(session.left) <= duration;
-            if !keep {
-                self.budget.used.fetch_sub(session.bytes, Ordering::Relaxed);
-            }
+            gone += if keep { 0 } else { session.bytes };
             keep
         });
+        self.budget.give_back(&mut log, gone);
+        self.trim(&mut log);
     }
 
     fn expire_events(&self, log: &mut Log, now: Instant) {
@@ -320,7 +344,7 @@ impl Store {
     fn drop_first(&self, log: &mut Log) -> bool {
         let Some(event) = log.events.pop_front() else { return false };
         log.first += 1;
-        self.budget.used.fetch_sub(event.bytes, Ordering::Relaxed);
+        self.budget.give_back(log, event.bytes);
         true
     }
 }
@@ -328,14 +352,21 @@ impl Store {
 /// The namespace is gone, with what it kept.
 impl Drop for Store {
     fn drop(&mut self) {
-        let log = self.log.lock();
-        let events: usize = log.events.iter().map(|event| event.bytes).sum();
-        let sessions: usize = log.sessions.values().map(|session| session.bytes).sum();
-        self.budget.used.fetch_sub(events + sessions, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.log.lock().bytes, Ordering::Relaxed);
+        self.budget.stores.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Log {
+    /// The index of an event. Numbers are given before the lock is taken, so they rise but for a little disorder: threads
+    /// that emit at the same time.
+    fn find(&self, number: u64) -> Option<usize> {
+        let from = self.events.partition_point(|event| event.offset.saturating_add(DISORDER) < number);
+        let mut near =
+            self.events.range(from..).take_while(|event| event.offset <= number.saturating_add(DISORDER));
+        near.position(|event| event.offset == number).map(|index| from + index)
+    }
+
     /// What the session has missed, from this place on; `None` if a part of it is gone.
     fn missed(&self, place: u64, rooms: &[Room]) -> Option<Vec<Arc<EncodedMessage>>> {
         let skip = usize::try_from(place.checked_sub(self.first)?).ok()?;
@@ -486,6 +517,8 @@ fn value_bytes(value: &Value) -> usize {
 }
 
 const EPOCH_LEN: usize = 8;
+/// A thread would have to stand still while others emit so many events.
+const DISORDER: u64 = 4096;
 /// What the answer to a CONNECT takes in a send queue, about.
 pub(crate) const WELCOME: usize = EncodedMessage::OVERHEAD + 128;
 /// What the queue, the lists of rooms and the allocations of a small event take beside its bytes.

@@ -379,3 +379,27 @@ async fn while_many_threads_emit_nothing_is_missed_and_nothing_comes_twice() {
         assert_eq!(got, mine.collect::<Vec<_>>());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_namespace_leaves_the_others_their_share() {
+    let options = ConnectionStateRecovery { max_bytes: 20_000, ..ConnectionStateRecovery::default() };
+    let (io, _) = recovering(options);
+    let mut ada = Returner::connect(&io).await;
+    let flood = || (0..100).for_each(|_| io.of("/admin").emit("n", &"x".repeat(300)).unwrap());
+    flood();
+    assert!(io.stats().recovery_bytes <= 20_000);
+    io.emit("n", &1).unwrap();
+    ada.read().await;
+    ada.lose().await;
+    io.emit("n", &2).unwrap();
+    flood();
+    assert!(ada.come_back(&io).await);
+    assert_eq!(ada.got, [1, 2]);
+    assert!(io.stats().recovery_bytes <= 20_000);
+    // Who has kept its share before others came gives it back.
+    ["/b", "/c", "/d"].map(|name| io.of(name));
+    io.emit("n", &"x".repeat(3_000)).unwrap();
+    assert!(io.stats().recovery_bytes > 20_000);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(io.stats().recovery_bytes <= 20_000);
+}
