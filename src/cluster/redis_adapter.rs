@@ -108,7 +108,7 @@ impl RedisAdapterBuilder {
     /// emitters have to use the same.
     ///
     /// Another one where programs take part that know only JSON ([`JsonClusterParser`](crate::JsonClusterParser)), or where
-    /// Node's servers have one of their own ([`ClusterParser`]). The default is the fastest.
+    /// Node's servers have one of their own ([`ClusterParser`]).
     pub fn parser(mut self, parser: impl ClusterParser) -> RedisAdapterBuilder {
         self.options.codec = Codec::new(parser);
         self

@@ -71,14 +71,14 @@ pub trait ClusterParser: fmt::Debug + Send + Sync + 'static {
     fn decode(&self, message: &[u8]) -> Result<Value, ParserError>;
 }
 
-/// JSON, as Node's adapter and emitter write it with the option `parser: { encode: JSON.stringify, decode: JSON.parse }`: to be read in `redis-cli monitor`, and to be
-/// published by programs that have no MessagePack.
+/// JSON, as Node's adapter and emitter write it with `parser: { encode: JSON.stringify, decode: JSON.parse }`: to be read in
+/// `redis-cli monitor`, and to be published by programs that have no MessagePack.
 ///
-/// It costs what JSON has no form for: **binary values arrive as `{"type":"Buffer","data":[…]}`**, about four times as long,
-/// and stay that; so do Node's. Clients of the server that emits them still get bytes.
+/// It costs what JSON has no form for: on the other servers **binary values arrive as `{"type":"Buffer","data":[…]}`**, about
+/// four times as long, and stay that; so do Node's. Clients of the server that emits them still get bytes.
 ///
-/// It is no slower than MessagePack. Servers of ferrio with the default read JSON, too, Node's do not; with this parser
-/// nobody reads MessagePack.
+/// It goes straight from and to the text, as the default does, and by no tree as other parsers do. Servers of ferrio with the
+/// default read JSON, too, Node's do not; with this parser nobody reads MessagePack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonClusterParser;
 

@@ -148,7 +148,7 @@ impl Writer {
     pub(super) fn json(&mut self, json: &str, attachments: &[Bytes]) {
         match self.form {
             Form::Json if attachments.is_empty() || self.keeps_placeholders => {
-                self.out.extend_from_slice(json.as_bytes())
+                self.out.extend_from_slice(json.as_bytes());
             }
             Form::Json => self.json_with_buffers(json, attachments),
             Form::Msgpack | Form::Notepack => {
