@@ -18,8 +18,9 @@ use axum::serve::ListenerExt;
 
 use ferrio::engine::{Cors, CorsOrigin, EngineConfig};
 use ferrio::{
-    ConnectError, Event, HandlerError, LinkError, MsgpackParser, RedisAdapter, RedisConfig,
-    RedisStreamsAdapter, Server, ServerBuilder, ShardedRedisAdapter, Socket, SubscriptionMode, Value,
+    ClusterParser, ConnectError, Event, HandlerError, JsonClusterParser, LinkError, Map, MsgpackParser,
+    ParserError, RedisAdapter, RedisConfig, RedisStreamsAdapter, Server, ServerBuilder, ShardedRedisAdapter,
+    Socket, SubscriptionMode, Value,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -230,6 +231,50 @@ fn serve_captures(io: &Server) {
         .use_(async |_socket: Socket| Err::<(), _>(ConnectError::new("denied").with_data(&Reason { c: 1 })));
 }
 
+/// JSON that begins with a `~`, and in which bytes are `{"$bytes":"<hexadecimal digits>"}`.
+#[derive(Debug)]
+struct TaggedJson;
+
+impl ClusterParser for TaggedJson {
+    fn encode(&self, message: &Value) -> Result<Vec<u8>, ParserError> {
+        let mut message = message.clone();
+        each(&mut message, &|value| {
+            if let Value::Binary(bytes) = value {
+                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                *value = Map::from_iter([("$bytes", digits)]).into();
+            }
+        });
+        Ok([b"~", &*JsonClusterParser.encode(&message)?].concat())
+    }
+
+    fn decode(&self, message: &[u8]) -> Result<Value, ParserError> {
+        let json = message.strip_prefix(b"~").ok_or_else(|| ParserError::new("no tag"))?;
+        let mut message = JsonClusterParser.decode(json)?;
+        each(&mut message, &|value| {
+            if let Some(digits) = value.get("$bytes").and_then(Value::as_str) {
+                let byte = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+                *value = Value::Binary((0..digits.len()).step_by(2).map_while(byte).collect());
+            }
+        });
+        Ok(message)
+    }
+}
+
+/// Does this to a value and to all values in it.
+fn each(value: &mut Value, change: &impl Fn(&mut Value)) {
+    change(value);
+    match value {
+        Value::Array(elements) => elements.iter_mut().for_each(|element| each(element, change)),
+        Value::Object(map) => {
+            let keys: Vec<String> = map.iter().map(|(key, _)| key.to_owned()).collect();
+            for key in keys {
+                map.get_mut(&key).into_iter().for_each(|member| each(member, change));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Joins the cluster that the variables describe.
 async fn join_cluster(builder: ServerBuilder) -> Result<ServerBuilder, String> {
     let adapter = contract::variable("ADAPTER").unwrap_or("none".into());
@@ -249,6 +294,12 @@ async fn join_cluster(builder: ServerBuilder) -> Result<ServerBuilder, String> {
             if let Some(timeout) = contract::milliseconds("REQUEST_TIMEOUT")? {
                 adapter = adapter.requests_timeout(timeout);
             }
+            adapter = match contract::variable("REDIS_PARSER").as_deref() {
+                None => adapter,
+                Some("json") => adapter.parser(JsonClusterParser),
+                Some("tagged-json") => adapter.parser(TaggedJson),
+                Some(other) => return Err(format!("REDIS_PARSER={other}: accepted is json, tagged-json")),
+            };
             builder.adapter(adapter.connect().await.map_err(failed)?)
         }
         "redis-sharded" => {

@@ -21,9 +21,21 @@ const streams = (count, env = {}) => ({
   env: { ADAPTER: "redis-streams", STREAM_COUNT: String(count), ...env },
 });
 
+// JSON has no bytes: on the other servers Node's clients get `{"type":"Buffer","data":[…]}`.
+const WITH_BYTES = {
+  reason: "JSON has no bytes",
+  checks: [
+    ...["broadcast of binary", "broadcast of JSON of every kind", "broadcast of large payloads", "a client's own broadcasts"],
+    ...["broadcast with ack, binary both ways", "remote socket: emit", "remote socket: emit with ack", "redis-emitter"],
+    ...["namespace /chat", "a dynamic namespace", "a client of 2.x (EIO 3)"],
+  ],
+};
+
 const EVERY = {
   classic: classic(),
   "classic-specific": classic({ SPECIFIC_RESPONSE: "1" }),
+  "classic-parser": classic({ REDIS_PARSER: "tagged-json" }),
+  "classic-json": { ...classic({ REDIS_PARSER: "json" }), without: WITH_BYTES },
   "classic-msgpack": { ...classic({ PARSER: "msgpack" }), parser: "msgpack" },
   "sharded-dynamic": sharded("dynamic"),
   "sharded-private": sharded("dynamic-private"),

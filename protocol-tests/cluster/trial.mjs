@@ -13,7 +13,8 @@ export class Trial {
   }
 
   async run(check) {
-    const reason = check.skip?.(this.configuration);
+    const { without } = this.configuration;
+    const reason = without?.checks.includes(check.name) ? without.reason : check.skip?.(this.configuration);
     if (reason) {
       this.skips.push(reason);
       return this;

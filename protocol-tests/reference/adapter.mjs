@@ -3,6 +3,7 @@
 import { createAdapter as createClassic, createShardedAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreams } from "@socket.io/redis-streams-adapter";
 import { createClient, createCluster } from "redis";
+import { parserOptions } from "../harness/redis_parsers.mjs";
 
 const env = process.env;
 
@@ -24,7 +25,11 @@ export async function adapterOptions() {
 }
 
 function classicOptions() {
-  return { requestsTimeout: Number(env.REQUEST_TIMEOUT ?? 5000), publishOnSpecificResponseChannel: env.SPECIFIC_RESPONSE === "1" };
+  return {
+    requestsTimeout: Number(env.REQUEST_TIMEOUT ?? 5000),
+    publishOnSpecificResponseChannel: env.SPECIFIC_RESPONSE === "1",
+    ...parserOptions(env),
+  };
 }
 
 function shardedOptions() {

@@ -14,8 +14,8 @@ use super::node::opts;
 use super::status::{LinkError, LinkStats, LinkStatus};
 use crate::proto::cluster::classic::{Broadcast, Channels, Request, RequestBody};
 use crate::proto::cluster::streams::{Entry, stream_key};
-use crate::proto::cluster::{Body, EMITTER_UID, EventPacket, Message};
-use crate::proto::socketio::Payload;
+use crate::proto::cluster::{Body, ClusterParser, Codec, EMITTER_UID, EventPacket, Message};
+use crate::proto::socketio::{ParserError, Payload};
 use crate::server::{BroadcastOptions, EmitError, Emitter, IntoRooms, Room, Sealed, check_server_side};
 
 /// Tells the clients of all servers something, from a process that serves none itself: a job that runs at night, a worker
@@ -75,7 +75,7 @@ pub struct RedisEmitter {
 #[derive(Debug)]
 enum Medium {
     /// Published for the classic adapter.
-    Classic { key: String },
+    Classic { key: String, codec: Codec },
     /// Appended to a stream.
     Streams(StreamsOptions),
 }
@@ -94,6 +94,7 @@ struct StreamsOptions {
 pub struct RedisEmitterBuilder {
     config: RedisConfig,
     key: String,
+    codec: Codec,
 }
 
 /// The options of a [`RedisEmitter`] for servers with the streams adapter; made by [`RedisEmitter::over_streams`]. They must
@@ -109,7 +110,7 @@ impl RedisEmitter {
     /// Begins an emitter for servers with the classic adapter, with Node's defaults.
     #[expect(clippy::new_ret_no_self, reason = "an emitter is there when it is connected")]
     pub fn new(config: RedisConfig) -> RedisEmitterBuilder {
-        RedisEmitterBuilder { config, key: DEFAULT_NAME.to_owned() }
+        RedisEmitterBuilder { config, key: DEFAULT_NAME.to_owned(), codec: Codec::default() }
     }
 
     /// Begins an emitter for servers with the streams adapter, with Node's defaults.
@@ -183,7 +184,8 @@ impl RedisEmitter {
     /// [`Socket::emit`](crate::Socket::emit).
     ///
     /// # Errors
-    /// If the event's name is reserved, if `args` cannot be serialized, or if it cannot be queued for Redis.
+    /// If the event's name is reserved, if `args` cannot be serialized or the parser has no form for them, or if it cannot be
+    /// queued for Redis.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), RedisEmitError> {
         let packet = EventPacket::new(Some(self.namespace.clone()), Payload::event(event, args)?);
         self.send(Body::Broadcast { packet, request_id: None, opts: opts(&self.to) })
@@ -252,8 +254,8 @@ impl RedisEmitter {
 
     fn send(&self, body: Body) -> Result<(), RedisEmitError> {
         match &*self.medium {
-            Medium::Classic { key } => {
-                let (channel, message) = self.published(key, body);
+            Medium::Classic { key, codec } => {
+                let (channel, message) = self.published(key, codec, body).map_err(EmitError::Parser)?;
                 self.link.publish(channel.as_bytes(), &message)?;
             }
             Medium::Streams(options) => {
@@ -269,14 +271,14 @@ impl RedisEmitter {
     }
 
     /// The channel and the message for the classic adapter.
-    fn published(&self, key: &str, body: Body) -> (String, Bytes) {
+    fn published(&self, key: &str, codec: &Codec, body: Body) -> Result<(String, Bytes), ParserError> {
         let channels = Channels::new(key, &self.namespace);
         // Node's emitter names itself in broadcasts and events for servers, and in nothing else.
         let emitter = Some(EMITTER_UID.into());
         let (uid, body) = match body {
             Body::Broadcast { packet, opts, .. } => {
                 let broadcast = Broadcast { uid: emitter, packet, opts };
-                return (channels.broadcast(&broadcast.opts), broadcast.encode());
+                return Ok((channels.broadcast(&broadcast.opts), broadcast.encode_with(codec)?));
             }
             Body::SocketsJoin { opts, rooms } => (None, RequestBody::Join { opts, rooms }),
             Body::SocketsLeave { opts, rooms } => (None, RequestBody::Leave { opts, rooms }),
@@ -286,7 +288,7 @@ impl RedisEmitter {
             }
             _ => unreachable!("an emitter says nothing else"),
         };
-        (channels.request().to_owned(), Request { uid, body }.encode())
+        Ok((channels.request().to_owned(), Request { uid, body }.encode()))
     }
 }
 
@@ -324,6 +326,13 @@ impl RedisEmitterBuilder {
         self
     }
 
+    /// Sets in which form events are published: the servers' [`parser`](crate::RedisAdapterBuilder::parser). Default:
+    /// MessagePack.
+    pub fn parser(mut self, parser: impl ClusterParser) -> RedisEmitterBuilder {
+        self.codec = Codec::new(parser);
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -333,13 +342,16 @@ impl RedisEmitterBuilder {
     /// Outside of a tokio runtime. The runtime has to go on running; one may emit from any thread.
     pub async fn connect(self) -> Result<RedisEmitter, LinkError> {
         let link = RedisLink::open(self.config, &self.key);
-        connected(link, Medium::Classic { key: self.key }).await
+        connected(link, Medium::Classic { key: self.key, codec: self.codec }).await
     }
 }
 
 impl fmt::Debug for RedisEmitterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisEmitterBuilder").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("RedisEmitterBuilder")
+            .field("key", &self.key)
+            .field("codec", &self.codec)
+            .finish_non_exhaustive()
     }
 }
 

@@ -101,6 +101,7 @@ impl RedisLink {
             last_error: Mutex::default(),
             logged_failure: AtomicBool::new(false),
             logged_ignored: AtomicBool::new(false),
+            logged_unencodable: AtomicBool::new(false),
             runtime: Handle::current(),
             prefix: prefix.to_owned(),
             config,
@@ -341,6 +342,15 @@ impl RedisLink {
         debug!(%channel, %reason, "a message from Redis is ignored");
     }
 
+    /// Counts a message that cannot be written for others. The first is logged.
+    pub(crate) fn unencodable(&self, reason: &dyn fmt::Display) {
+        let shared = self.shared();
+        shared.counters.unencodable.add();
+        shared.log_once(&shared.logged_unencodable, || {
+            warn!(%reason, "the parser of the adapter cannot write a message to the other servers; more are counted");
+        });
+    }
+
     pub(crate) fn status(&self) -> LinkStatus {
         let shared = self.shared();
         let publisher = shared.router.lock().state();
@@ -363,6 +373,7 @@ impl RedisLink {
             received: counters.received.get(),
             reconnects: counters.reconnects.get(),
             refused_too_large: counters.refused_too_large.get(),
+            unencodable: counters.unencodable.get(),
             watchdog_renewals: counters.watchdog_renewals.get(),
             queued_bytes,
             queued_messages,

@@ -51,3 +51,5 @@ pub use redis_adapter::{RedisAdapter, RedisAdapterBuilder};
 pub use sharded_adapter::{ShardedRedisAdapter, ShardedRedisAdapterBuilder, SubscriptionMode};
 pub use status::{ConnectionState, LinkError, LinkStats, LinkStatus};
 pub use streams_adapter::{RedisStreamsAdapter, RedisStreamsAdapterBuilder};
+
+pub use crate::proto::cluster::{ClusterParser, JsonClusterParser};

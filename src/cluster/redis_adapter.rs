@@ -16,7 +16,8 @@ use super::status::{LinkError, LinkStats, LinkStatus};
 use crate::proto::cluster::classic::{
     self, Broadcast, Channels, Request, RequestBody, Response, ResponseBody,
 };
-use crate::proto::cluster::{Answer, Body, Opts, RequestId};
+use crate::proto::cluster::{Answer, Body, ClusterParser, Codec, Opts, RequestId};
+use crate::proto::socketio::ParserError;
 use crate::server::{Adapter, AdapterFactory, LocalNode};
 use crate::sync::Mutex;
 
@@ -49,6 +50,7 @@ struct Options {
     key: String,
     requests_timeout: Duration,
     specific_responses: bool,
+    codec: Codec,
 }
 
 /// The options of a [`RedisAdapter`], under Node's names; made by [`RedisAdapter::new`].
@@ -67,6 +69,7 @@ impl RedisAdapter {
             key: "socket.io".to_owned(),
             requests_timeout: DEFAULT_REQUESTS_TIMEOUT,
             specific_responses: false,
+            codec: Codec::default(),
         };
         RedisAdapterBuilder { config, options }
     }
@@ -98,6 +101,16 @@ impl RedisAdapterBuilder {
     /// Sets the beginning of all channels. Default: `socket.io`. Another one for another cluster on the same Redis.
     pub fn key(mut self, key: impl Into<String>) -> RedisAdapterBuilder {
         self.options.key = key.into();
+        self
+    }
+
+    /// Sets in which form events and acknowledgements are published: Node's `parser`. Default: MessagePack. All servers and
+    /// emitters have to use the same.
+    ///
+    /// Another one where programs take part that know only JSON ([`JsonClusterParser`](crate::JsonClusterParser)), or where
+    /// Node's servers have one of their own ([`ClusterParser`]).
+    pub fn parser(mut self, parser: impl ClusterParser) -> RedisAdapterBuilder {
+        self.options.codec = Codec::new(parser);
         self
     }
 
@@ -138,6 +151,7 @@ impl AdapterFactory for RedisAdapter {
             namespace,
             link: self.link.clone(),
             specific_responses: self.options.specific_responses,
+            codec: self.options.codec.clone(),
             subscriptions: Mutex::default(),
         };
         let node = Node::new(local, wire, self.options.requests_timeout, self.runtime.clone());
@@ -157,6 +171,7 @@ struct Classic {
     channels: Channels,
     link: RedisLink,
     specific_responses: bool,
+    codec: Codec,
     subscriptions: Mutex<Vec<Subscription>>,
 }
 
@@ -196,14 +211,14 @@ fn receive(node: &Arc<Node<Classic>>, incoming: &Incoming) {
         // Nobody here is meant: it is not even read.
         Some(classic::Channel::Room(room)) if !node.local().has_room(room) => return,
         Some(classic::Channel::Broadcast | classic::Channel::Room(_)) => {
-            Broadcast::decode(&incoming.payload).map(|broadcast| receive_broadcast(node, broadcast))
+            Broadcast::decode_with(&incoming.payload, &wire.codec)
+                .map(|broadcast| receive_broadcast(node, broadcast))
         }
         Some(classic::Channel::Request) => {
-            Request::decode(&incoming.payload).map(|request| receive_request(node, request))
+            Request::decode_with(&incoming.payload, &wire.codec).map(|request| receive_request(node, request))
         }
-        Some(classic::Channel::Response) => {
-            Response::decode(&incoming.payload).map(|response| receive_response(node, response))
-        }
+        Some(classic::Channel::Response) => Response::decode_with(&incoming.payload, &wire.codec)
+            .map(|response| receive_response(node, response)),
     };
     if let Err(error) = handled {
         wire.link.ignore(&incoming.channel, &error);
@@ -308,9 +323,20 @@ fn receive_response(node: &Arc<Node<Classic>>, response: Response) {
 }
 
 impl Classic {
+    /// What the parser cannot write is counted, as it is on no other way from here.
+    fn send(&self, channel: &str, message: Result<Bytes, ParserError>) -> Result<(), LinkError> {
+        match message {
+            Ok(message) => self.link.publish(channel.as_bytes(), &message),
+            Err(error) => {
+                self.link.unencodable(&error);
+                Ok(())
+            }
+        }
+    }
+
     fn send_request(&self, body: RequestBody) -> Result<(), LinkError> {
         let request = Request { uid: Some(self.uid.clone()), body };
-        self.link.publish(self.channels.request().as_bytes(), &request.encode())
+        self.send(self.channels.request(), request.encode_with(&self.codec))
     }
 
     fn send_response(&self, to: Option<&str>, response: &Response) {
@@ -318,7 +344,7 @@ impl Classic {
         let specific = self.specific_responses && !matches!(response.body, ResponseBody::ServerSideEmit(_));
         let private = to.filter(|_| specific).map(|uid| self.channels.private_response(uid));
         let channel = private.as_deref().unwrap_or(self.channels.response());
-        if let Err(error) = self.link.publish(channel.as_bytes(), &response.encode()) {
+        if let Err(error) = self.send(channel, response.encode_with(&self.codec)) {
             tracing::debug!(%error, "an answer to another server is not sent");
         }
     }
@@ -334,7 +360,7 @@ impl Wire for Classic {
                     None => {
                         let channel = self.channels.broadcast(&opts);
                         let broadcast = Broadcast { uid: Some(self.uid.clone()), packet, opts };
-                        return self.link.publish(channel.as_bytes(), &broadcast.encode());
+                        return self.send(&channel, broadcast.encode_with(&self.codec));
                     }
                 }
             }

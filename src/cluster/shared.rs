@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     pub(super) last_error: Mutex<Option<LastError>>,
     pub(super) logged_failure: AtomicBool,
     pub(super) logged_ignored: AtomicBool,
+    pub(super) logged_unencodable: AtomicBool,
 }
 
 pub(super) struct LastError {
@@ -55,6 +56,7 @@ pub(super) struct Counters {
     pub(super) received: Counter,
     pub(super) reconnects: Counter,
     pub(super) refused_too_large: Counter,
+    pub(super) unencodable: Counter,
     pub(super) watchdog_renewals: Counter,
 }
 

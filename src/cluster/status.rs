@@ -69,6 +69,8 @@ pub struct LinkStats {
     pub reconnects: u64,
     /// Messages larger than `max_publish_bytes`.
     pub refused_too_large: u64,
+    /// Messages that the adapter's [`ClusterParser`](crate::ClusterParser) has no form for.
+    pub unencodable: u64,
     /// How often a subscribing connection was found deaf and made anew.
     pub watchdog_renewals: u64,
     /// Bytes that wait for Redis or for its answer, now.

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { Emitter } from "@socket.io/redis-emitter";
+import { parserOptions } from "../../harness/redis_parsers.mjs";
 import { until } from "../../harness/wait.mjs";
 import { expectHeard, expectHeardSometimes, reaches, same, unique } from "../hearing.mjs";
 import { inRooms } from "./sockets.mjs";
@@ -27,7 +28,7 @@ export const EMITTERS = [
     async (t) => {
       const { stage } = t.cluster;
       const { A, B, AB, a, b, c, all } = stage;
-      const root = new Emitter(await t.cluster.redis.client());
+      const root = new Emitter(await t.cluster.redis.client(), parserOptions(t.configuration.env));
       const target = (operator, { rooms = [], except = [], flags = {} }) => {
         for (const room of rooms) operator = operator.to(room);
         operator = operator.except(except);

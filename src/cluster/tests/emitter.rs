@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::redis_server::RedisServer;
 use super::*;
-use crate::cluster::{LinkError, RedisAdapter, RedisEmitError, RedisEmitter};
+use crate::cluster::{JsonClusterParser, LinkError, RedisAdapter, RedisEmitError, RedisEmitter};
 use crate::testing::TestClient;
 use crate::{Event, EventType, HandlerError, Server, ServerSideEvent};
 
@@ -35,6 +35,13 @@ const BY_CLASSIC: &[Call] = &[
     ("emit.binary.redis5", |emitter| emitter.to("room1").emit("e", &Bytes::from_static(b"\x01\x02"))),
 ];
 
+const WITH_PARSER: &[Call] = &[
+    ("parser", |emitter| emitter.emit("hello", &())),
+    ("parser.binary", BY_BOTH[0].1),
+    ("parser.room", |emitter| emitter.to("room1").volatile().emit("hello", &1)),
+    ("parser.join", |emitter| emitter.sockets_join("r")),
+];
+
 const BY_STREAMS: &[Call] = &[
     ("emit", |emitter| emitter.emit("hello", &())),
     ("emit.volatile", |emitter| emitter.volatile().emit("hello", &())),
@@ -59,7 +66,7 @@ fn payload(row: &Value) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_classic_emitter_publishes_what_nodes_does() {
-    let mut rows = rows("emitter-redis.json", &["parser"]);
+    let mut rows = rows("emitter-redis.json", &[]);
     let server = RedisServer::start();
     let link = link(&server.url());
     let (sender, mut heard) = mpsc::unbounded_channel();
@@ -72,7 +79,9 @@ async fn the_classic_emitter_publishes_what_nodes_does() {
     let other = RedisEmitter::new(config(&server.url())).key("myapp").connect().await.unwrap();
     let calls = BY_BOTH.iter().chain(BY_CLASSIC).map(|call| (&emitter, *call));
     let with_key: Call = ("key", |emitter| emitter.to("r").emit("hello", &()));
-    for (emitter, (name, call)) in calls.chain([(&other, with_key)]) {
+    let json = RedisEmitter::new(config(&server.url())).parser(JsonClusterParser).connect().await.unwrap();
+    let with_parser = WITH_PARSER.iter().map(|call| (&json, *call));
+    for (emitter, (name, call)) in calls.chain([(&other, with_key)]).chain(with_parser) {
         let row = rows.remove(name).unwrap_or_else(|| panic!("{name} was recorded"));
         call(emitter).unwrap();
         let incoming = soon(heard.recv()).await.unwrap();

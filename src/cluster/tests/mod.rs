@@ -5,6 +5,7 @@ mod connections;
 mod emitter;
 mod failures;
 mod messages;
+mod parser;
 mod proxy;
 mod recovery;
 #[path = "../../../tests/common/redis_server.rs"]

@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::WireError;
+use super::{ClusterParser, WireError};
 use crate::proto::socketio::{Payload, Value, json_of};
 
 /// A message on its way in.
@@ -46,6 +46,24 @@ impl Document {
         }
         let (json, attachments) = json_of(message, MAX_BYTES)?;
         Ok(Document { json, attachments })
+    }
+
+    /// What a parser makes of it.
+    pub(super) fn parsed(message: &Bytes, parser: &dyn ClusterParser) -> Result<Document, WireError> {
+        if message.len() > MAX_BYTES {
+            return Err(WireError::TooLarge { limit: MAX_BYTES });
+        }
+        let value = parser.decode(message).map_err(WireError::parser)?;
+        let list = Payload::ack(&(value,)).map_err(WireError::parser)?;
+        let attachments = list.attachments().to_vec();
+        // The application's own objects may look like placeholders.
+        let list = list.with_attachments(attachments, MAX_BYTES);
+        let list = list.ok_or(WireError::malformed("an object is taken for a placeholder"))?;
+        let json = list.json();
+        Ok(Document {
+            json: json.slice_ref(&json[1..json.len() - 1]),
+            attachments: list.attachments().to_vec(),
+        })
     }
 
     /// The data of a packet for clients: a slice of the document.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::proto::socketio::MsgpackError;
+use crate::proto::socketio::{MsgpackError, ParserError};
 
 /// Says why a message of another server cannot be read. It is to be ignored, and counted.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl WireError {
         WireError::Missing { key }
     }
 
+    /// What a [`ClusterParser`](super::ClusterParser) cannot read.
+    pub(super) fn parser(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> WireError {
+        WireError::Malformed { reason: Reason(Repr::Parser(ParserError::new(error))) }
+    }
+
     pub(super) fn malformed(what: &'static str) -> WireError {
         WireError::Malformed { reason: Reason(Repr::Text(what)) }
     }
@@ -68,6 +73,7 @@ pub struct Reason(Repr);
 enum Repr {
     Json(serde_json::Error),
     Msgpack(MsgpackError),
+    Parser(ParserError),
     Text(&'static str),
 }
 
@@ -76,6 +82,7 @@ impl fmt::Display for Reason {
         match &self.0 {
             Repr::Json(error) => error.fmt(f),
             Repr::Msgpack(error) => error.fmt(f),
+            Repr::Parser(error) => error.fmt(f),
             Repr::Text(text) => f.write_str(text),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | adapter on Node | go to | on the wire |
 //! |---|---|---|
-//! | `createAdapter` of `@socket.io/redis-adapter` | [`classic`] | broadcasts `["<uid>",{packet},{opts}]` in MessagePack, requests and responses in JSON |
+//! | `createAdapter` of `@socket.io/redis-adapter` | [`classic`] | broadcasts `["<uid>",{packet},{opts}]` in MessagePack or what a [`ClusterParser`] writes, requests and responses in JSON |
 //! | `createShardedAdapter` of the same package | [`sharded`], [`Message`] | `{type,data,uid,nsp}` in JSON; in MessagePack if it holds binary values |
 //! | `@socket.io/redis-streams-adapter` | [`streams`], [`Message`] | the same message as fields of a stream entry; questions and answers in MessagePack by pub/sub |
 //! | `@socket.io/redis-emitter`, `-streams-emitter` | [`classic`], [`streams`] | frames with the uid [`EMITTER_UID`] |
@@ -33,6 +33,7 @@ mod event;
 mod message;
 mod msgpack;
 mod opts;
+mod parser;
 mod request_id;
 mod requests;
 mod sockets;
@@ -42,6 +43,7 @@ pub use self::error::{Reason, WireError};
 pub use self::event::EventPacket;
 pub use self::message::{Body, Message};
 pub use self::opts::{Flags, Opts};
+pub use self::parser::{ClusterParser, Codec, JsonClusterParser};
 pub use self::request_id::RequestId;
 pub use self::requests::{Answer, Asked, Outcome, PendingRequests, Progress};
 

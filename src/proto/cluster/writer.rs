@@ -26,12 +26,20 @@ pub(super) struct Writer {
     form: Form,
     /// JSON: whether a comma has to come before the next key or element.
     comma: bool,
+    /// JSON: whether placeholders stay.
+    keeps_placeholders: bool,
 }
 
 impl Writer {
     /// `len`: about how long the payloads in it are.
     pub(super) fn new(form: Form, len: usize) -> Writer {
-        Writer { out: Vec::with_capacity(len + FRAME_LEN), form, comma: false }
+        let out = Vec::with_capacity(len + FRAME_LEN);
+        Writer { out, form, comma: false, keeps_placeholders: false }
+    }
+
+    /// Writes JSON in which placeholders stand for binary values, as in a payload.
+    pub(super) fn with_placeholders(len: usize) -> Writer {
+        Writer { keeps_placeholders: true, ..Writer::new(Form::Json, len) }
     }
 
     pub(super) fn finish(self) -> Bytes {
@@ -139,7 +147,9 @@ impl Writer {
     /// Valid JSON, placeholders of these attachments in it.
     pub(super) fn json(&mut self, json: &str, attachments: &[Bytes]) {
         match self.form {
-            Form::Json if attachments.is_empty() => self.out.extend_from_slice(json.as_bytes()),
+            Form::Json if attachments.is_empty() || self.keeps_placeholders => {
+                self.out.extend_from_slice(json.as_bytes());
+            }
             Form::Json => self.json_with_buffers(json, attachments),
             Form::Msgpack | Form::Notepack => {
                 msgpack::transcode(&mut self.out, json, attachments, self.form);

@@ -8,7 +8,7 @@ use super::parser::ParserError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The server's parser has no form for the packet.
+    /// The parser (the server's, or the emitter's) has no form for it.
     Parser(ParserError),
     /// The event has a name that Socket.IO keeps for itself.
     ReservedEvent {

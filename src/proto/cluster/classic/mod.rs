@@ -16,11 +16,11 @@ use serde_json::value::RawValue;
 
 pub use self::request::{Request, RequestBody};
 pub use self::response::{Response, ResponseBody};
-use super::document::{Document, Object, text};
+use super::document::{Object, text};
 use super::opts::{Keys, RawOpts};
 use super::writer::Writer;
-use super::{EventPacket, Form, Opts, WireError};
-use crate::proto::socketio::Value;
+use super::{Codec, EventPacket, Form, Opts, WireError};
+use crate::proto::socketio::{ParserError, Value};
 
 /// The channels of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,15 +134,30 @@ impl Broadcast {
     /// Writes it.
     pub fn encode(&self) -> Bytes {
         let mut writer = Writer::new(Form::Notepack, self.packet.len());
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    /// Writes it in the form of this codec.
+    ///
+    /// # Errors
+    /// If that is a parser, and it has no form for the message.
+    pub fn encode_with(&self, codec: &Codec) -> Result<Bytes, ParserError> {
+        codec.encode(&self.packet.data, |writer| self.write(writer))
+    }
+
+    fn write(&self, writer: &mut Writer) {
         writer.array(3);
+        writer.element();
         match &self.uid {
             Some(uid) => writer.text(uid),
             None => writer.nil(),
         }
-        self.packet.write(&mut writer);
-        self.opts.write(&mut writer, Keys::of(self.uid.as_deref()));
+        writer.element();
+        self.packet.write(writer);
+        writer.element();
+        self.opts.write(writer, Keys::of(self.uid.as_deref()));
         writer.end_array();
-        writer.finish()
     }
 
     /// Reads it; in JSON too, as servers with the option `parser` may send it.
@@ -150,7 +165,15 @@ impl Broadcast {
     /// # Errors
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Broadcast, WireError> {
-        let document = Document::read(message)?;
+        Broadcast::decode_with(message, &Codec::Msgpack)
+    }
+
+    /// Reads it in the form of this codec.
+    ///
+    /// # Errors
+    /// As [`Broadcast::decode`].
+    pub fn decode_with(message: &Bytes, codec: &Codec) -> Result<Broadcast, WireError> {
+        let document = codec.event(message)?;
         let BroadcastParts(uid, packet, opts) = serde_json::from_str(&document.json)?;
         Ok(Broadcast {
             uid: text(uid),

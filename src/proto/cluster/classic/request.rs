@@ -5,11 +5,11 @@ use bytestring::ByteString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::proto::cluster::document::{Document, Object, is_truthy, object, present, text};
+use crate::proto::cluster::document::{Object, is_truthy, object, present, text};
 use crate::proto::cluster::opts::{Keys, OneOrSeveral, RawOpts, RoomName};
 use crate::proto::cluster::writer::Writer;
-use crate::proto::cluster::{EventPacket, Form, Opts, RequestId, WireError};
-use crate::proto::socketio::{Payload, Value};
+use crate::proto::cluster::{Codec, EventPacket, Form, Opts, RequestId, WireError};
+use crate::proto::socketio::{ParserError, Payload, Value};
 
 /// A request to the other servers.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,8 +212,24 @@ impl Request {
             RequestBody::ServerSideEmit { data, .. } => (Form::Json, data.json().len()),
             _ => (Form::Json, 0),
         };
-        let request_id = self.body.request_id();
         let mut writer = Writer::new(form, len);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    /// Writes it, in the form of this codec if it is a broadcast.
+    ///
+    /// # Errors
+    /// If that is a parser, and it has no form for the message.
+    pub fn encode_with(&self, codec: &Codec) -> Result<Bytes, ParserError> {
+        match &self.body {
+            RequestBody::Broadcast { packet, .. } => codec.encode(&packet.data, |writer| self.write(writer)),
+            _ => Ok(self.encode()),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        let request_id = self.body.request_id();
         let keys = 1 + usize::from(self.uid.is_some()) + usize::from(request_id.is_some()) + self.body.keys();
         writer.object(keys);
         if let Some(uid) = &self.uid {
@@ -226,9 +242,8 @@ impl Request {
         }
         writer.key("type");
         writer.number(self.body.number());
-        self.body.write(&mut writer);
+        self.body.write(writer);
         writer.end_object();
-        writer.finish()
     }
 
     /// Reads it, in JSON or MessagePack.
@@ -236,7 +251,15 @@ impl Request {
     /// # Errors
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Request, WireError> {
-        let document = Document::read(message)?;
+        Request::decode_with(message, &Codec::Msgpack)
+    }
+
+    /// Reads it, in JSON or in the form of this codec.
+    ///
+    /// # Errors
+    /// As [`Request::decode`].
+    pub fn decode_with(message: &Bytes, codec: &Codec) -> Result<Request, WireError> {
+        let document = codec.request_or_answer(message)?;
         let raw: RawRequest<'_> = object(&document.json)?;
         let id = raw.request_id.map(RequestId::read);
         let request_id = id.clone().ok_or(WireError::missing("requestId"));

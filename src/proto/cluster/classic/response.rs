@@ -5,11 +5,11 @@ use bytestring::ByteString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::proto::cluster::document::{Document, object, present};
+use crate::proto::cluster::document::{object, present};
 use crate::proto::cluster::opts::{RoomName, names};
 use crate::proto::cluster::writer::Writer;
-use crate::proto::cluster::{Form, RequestId, Sockets, WireError};
-use crate::proto::socketio::{Payload, Value};
+use crate::proto::cluster::{Codec, Form, RequestId, Sockets, WireError};
+use crate::proto::socketio::{ParserError, Payload, Value};
 
 /// An answer to a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,22 @@ impl Response {
             _ => (Form::Json, 0),
         };
         let mut writer = Writer::new(form, len);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    /// Writes it, in the form of this codec if a client acknowledged with it.
+    ///
+    /// # Errors
+    /// If that is a parser, and it has no form for the message.
+    pub fn encode_with(&self, codec: &Codec) -> Result<Bytes, ParserError> {
+        match &self.body {
+            ResponseBody::Ack(answer) => codec.encode(answer, |writer| self.write(writer)),
+            _ => Ok(self.encode()),
+        }
+    }
+
+    fn write(&self, writer: &mut Writer) {
         let (number, key) = match &self.body {
             ResponseBody::Ack(answer) => (Some(9), (answer.arg_count() > 0).then_some("packet")),
             ResponseBody::ClientCount(_) => (Some(8), Some("clientCount")),
@@ -71,11 +87,10 @@ impl Response {
                 ResponseBody::ClientCount(count) => writer.number(*count),
                 ResponseBody::Done => {}
                 ResponseBody::Rooms(rooms) => writer.texts(rooms),
-                ResponseBody::Sockets(sockets) => sockets.write(&mut writer),
+                ResponseBody::Sockets(sockets) => sockets.write(writer),
             }
         }
         writer.end_object();
-        writer.finish()
     }
 
     /// Reads it, in JSON or MessagePack.
@@ -83,7 +98,15 @@ impl Response {
     /// # Errors
     /// If it is not what Node's servers would make sense of.
     pub fn decode(message: &Bytes) -> Result<Response, WireError> {
-        let document = Document::read(message)?;
+        Response::decode_with(message, &Codec::Msgpack)
+    }
+
+    /// Reads it, in JSON or in the form of this codec.
+    ///
+    /// # Errors
+    /// As [`Response::decode`].
+    pub fn decode_with(message: &Bytes, codec: &Codec) -> Result<Response, WireError> {
+        let document = codec.request_or_answer(message)?;
         let raw: RawResponse<'_> = object(&document.json)?;
         let request_id = raw.request_id.map(RequestId::read).ok_or(WireError::missing("requestId"))?;
         let body = match raw.kind.as_u64() {
