@@ -397,7 +397,9 @@ async fn a_busy_namespace_leaves_the_others_their_share() {
     assert_eq!(ada.got, [1, 2]);
     assert!(io.stats().recovery_bytes <= 20_000);
     // Who has kept its share before others came gives it back.
-    ["/b", "/c", "/d"].map(|name| io.of(name));
+    for name in ["/b", "/c", "/d"] {
+        io.of(name);
+    }
     io.emit("n", &"x".repeat(3_000)).unwrap();
     assert!(io.stats().recovery_bytes > 20_000);
     tokio::time::sleep(Duration::from_secs(61)).await;
