@@ -255,7 +255,7 @@ impl RedisLink {
         }
     }
 
-    /// Stores a value that Redis forgets after a time (`SET … PX`). It is queued when this is called, also if the future is
+    /// Stores a value that Redis forgets after a time (`SET … PX`), after ten years at the latest. It is queued when this is called, also if the future is
     /// dropped.
     pub(crate) fn set(
         &self,
@@ -263,7 +263,7 @@ impl RedisLink {
         value: &[u8],
         expires_after: Duration,
     ) -> impl Future<Output = Result<(), LinkError>> + Send + use<> {
-        let milliseconds = u64::try_from(expires_after.as_millis()).unwrap_or(u64::MAX).max(1);
+        let milliseconds = expires_after.min(MAX_EXPIRY).as_millis().max(1) as u64;
         let command = cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds).take();
         let (reply, answer) = oneshot::channel();
         let route = Route::Slot(slot(key.as_bytes()));
@@ -429,6 +429,9 @@ impl fmt::Debug for Subscription {
         f.debug_tuple("Subscription").field(&self.channel).finish()
     }
 }
+
+/// Redis refuses what does not fit into its clock: ten years.
+const MAX_EXPIRY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn read<T: redis::FromRedisValue>(answer: Value) -> Result<T, LinkError> {
     from_redis_value(answer).map_err(|_| LinkError::UnexpectedAnswer)
