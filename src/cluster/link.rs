@@ -255,6 +255,27 @@ impl RedisLink {
         }
     }
 
+    /// Which confirmation of Redis this link's subscription of a channel has now, if it has one: another number each time
+    /// that it is made anew.
+    pub(crate) fn confirmation(&self, channel: &Channel) -> Option<u64> {
+        self.shared().subscriptions.lock().confirmation(channel)
+    }
+
+    /// The same, waited for if Redis has not been heard yet.
+    pub(crate) async fn confirmed(&self, channel: &Channel, patience: Duration) -> Option<u64> {
+        let shared = self.shared();
+        let mut progress = shared.progress.subscribe();
+        let settled = async {
+            while shared.subscriptions.lock().is_awaited(channel) {
+                // The sender lives as long as `self`.
+                let _ = progress.changed().await;
+            }
+        };
+        // Late or not: what it is now counts.
+        let _ = timeout(patience, settled).await;
+        self.confirmation(channel)
+    }
+
     /// Stores a value that Redis forgets after a time (`SET … PX`), after ten years at the latest. It is queued when this is called, also if the future is
     /// dropped.
     pub(crate) fn set(

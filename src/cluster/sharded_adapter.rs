@@ -180,12 +180,15 @@ impl fmt::Debug for Sharded {
 
 fn subscribe(node: &Arc<Node<Sharded>>, channel: &str) -> Subscription {
     let weak: Weak<Node<Sharded>> = Arc::downgrade(node);
-    let channel = Channel::Sharded(Bytes::copy_from_slice(channel.as_bytes()));
-    node.wire().link.subscribe(channel, move |incoming| {
+    node.wire().link.subscribe(sharded_channel(channel), move |incoming| {
         if let Some(node) = weak.upgrade() {
             receive(&node, &incoming);
         }
     })
+}
+
+fn sharded_channel(name: &str) -> Channel {
+    Channel::Sharded(Bytes::copy_from_slice(name.as_bytes()))
 }
 
 /// "on the first local member; SUNSUBSCRIBE when the last leaves"
@@ -267,6 +270,10 @@ impl Wire for Sharded {
     fn server_count(&self) -> BoxFuture<'static, Result<usize, LinkError>> {
         let count = self.link.sharded_subscribers(self.channels.public().as_bytes());
         Box::pin(async move { Ok(usize::try_from(count.await?).unwrap_or(usize::MAX)) })
+    }
+
+    fn counted(&self) -> (&RedisLink, Channel) {
+        (&self.link, sharded_channel(self.channels.public()))
     }
 
     fn request_id(&self) -> RequestId {

@@ -1,0 +1,103 @@
+//! Adapters that count the other servers, and namespaces that come and go.
+
+use super::redis_server::RedisServer;
+use super::*;
+use crate::cluster::{RedisAdapter, RedisStreamsAdapter, ShardedRedisAdapter};
+use crate::testing::TestClient;
+use crate::{Server, ServerBuilder};
+
+/// Each adapter, and the streams adapter with sharded channels; requests wait for a second.
+async fn adapters(url: &str) -> Vec<ServerBuilder> {
+    let (brief, config) = (Duration::from_secs(1), || config(url));
+    let classic = RedisAdapter::new(config()).requests_timeout(brief).connect().await.unwrap();
+    let sharded = ShardedRedisAdapter::new(config()).requests_timeout(brief).connect().await.unwrap();
+    let streams = RedisStreamsAdapter::new(config()).requests_timeout(brief);
+    let (plain, on_shards) = (streams.clone(), streams.use_sharded_pub_sub(true).channel_prefix("shards"));
+    vec![
+        Server::builder().adapter(classic),
+        Server::builder().adapter(sharded),
+        Server::builder().adapter(plain.connect().await.unwrap()),
+        Server::builder().adapter(on_shards.connect().await.unwrap()),
+    ]
+}
+
+#[tokio::test]
+async fn who_is_not_subscribed_expects_the_others_all_the_same() {
+    let redis = RedisServer::start();
+    let rights = ["on", ">pw", "~*", "&*", "+@all", "-subscribe", "-psubscribe", "-ssubscribe"];
+    redis.cli(&[&["ACL", "SETUSER", "deaf"], &rights[..]].concat());
+    let deaf = format!("redis://deaf:pw@127.0.0.1:{}", redis.port());
+    let pairs = adapters(&redis.url()).await.into_iter().zip(adapters(&deaf).await);
+    let mut asked = Vec::new();
+    for (b, a) in pairs {
+        let (a, b) = (a.build().unwrap(), b.build().unwrap());
+        let client = TestClient::connect(&b).await.unwrap();
+        b.on_server_side("ask", async |event: crate::ServerSideEvent| event.ack(&1));
+        // The other one is heard of, although this one is not among those that are counted.
+        until_async("the other one is counted", async || a.of("/").server_count().await == Ok(2)).await;
+        let error = a.fetch_sockets().await.unwrap_err();
+        assert_eq!((error.gathered.received, error.gathered.expected), (0, 1));
+        assert!(a.server_side_emit_with_ack::<u8>("ask", &()).await.is_err());
+        let vote = a.timeout(Duration::from_millis(300)).emit_with_ack::<u8>("vote", &()).await;
+        assert!(vote.is_err(), "{vote:?}");
+        asked.push((a, b, client));
+    }
+    redis.cli(&["ACL", "SETUSER", "deaf", "+subscribe", "+psubscribe", "+ssubscribe"]);
+    redis.cli(&["CLIENT", "KILL", "USER", "deaf"]);
+    for (a, _b, client) in &asked {
+        until_async("it hears again", async || {
+            let found = a.fetch_sockets().await;
+            found.is_ok_and(|found| found.iter().any(|socket| socket.id() == client.id()))
+        })
+        .await;
+        assert_eq!(a.of("/").server_count().await, Ok(2));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_just_been_built_asks_when_it_is_subscribed() {
+    let redis = RedisServer::start();
+    let counted = [
+        ["NUMSUB", "socket.io-request#/#"],
+        ["SHARDNUMSUB", "socket.io#/#"],
+        ["NUMSUB", "socket.io#/#"],
+        ["SHARDNUMSUB", "shards#/#"],
+    ];
+    let pairs = adapters(&redis.url()).await.into_iter().zip(adapters(&redis.url()).await);
+    for ((a, b), counted) in pairs.zip(counted) {
+        let b = b.build().unwrap();
+        let _client = TestClient::connect(&b).await.unwrap();
+        let command = [&["PUBSUB"], &counted[..]].concat();
+        until("the other one is subscribed", || redis.cli(&command).ends_with("\n1")).await;
+        let a = a.build().unwrap();
+        assert_eq!(a.fetch_sockets().await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_made_anew_has_another_confirmation() {
+    let redis = RedisServer::start();
+    let link = link(&redis.url());
+    let channels = [plain("c"), sharded("s")];
+    assert_eq!(link.confirmed(&channels[0], PATIENCE).await, None, "nobody wants it");
+    let subscriptions = channels.clone().map(|channel| link.subscribe(channel, |_| {}));
+    let mut numbers = Vec::new();
+    for channel in &channels {
+        numbers.push(link.confirmed(channel, PATIENCE).await.unwrap());
+    }
+    link.publish(b"c", b"x").unwrap();
+    assert_eq!(link.subscribers(b"c").await, Ok(1));
+    let still: Vec<_> = channels.iter().flat_map(|channel| link.confirmation(channel)).collect();
+    assert_eq!(numbers, still);
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    for (channel, number) in channels.iter().zip(numbers) {
+        until("it is made anew", || link.confirmation(channel).is_some_and(|again| again != number)).await;
+    }
+    // Given up and wanted again, before anybody has told Redis.
+    drop(subscriptions);
+    let _again = channels.clone().map(|channel| link.subscribe(channel, |_| {}));
+    for channel in &channels {
+        assert!(soon(link.confirmed(channel, PATIENCE * 2)).await.is_some());
+    }
+    soon(link.ready()).await.unwrap();
+}
