@@ -4,7 +4,7 @@ use super::redis_server::RedisServer;
 use super::*;
 use crate::cluster::{RedisAdapter, RedisStreamsAdapter, ShardedRedisAdapter};
 use crate::testing::TestClient;
-use crate::{Server, ServerBuilder};
+use crate::{Namespace, Server, ServerBuilder};
 
 /// Each adapter, and the streams adapter with sharded channels; requests wait for a second.
 async fn adapters(url: &str) -> Vec<ServerBuilder> {
@@ -100,4 +100,59 @@ async fn a_subscription_that_is_made_anew_has_another_confirmation() {
         assert!(soon(link.confirmed(channel, PATIENCE * 2)).await.is_some());
     }
     soon(link.ready()).await.unwrap();
+}
+
+/// A namespace of which the other servers have not heard yet.
+fn unknown(io: &Server, name: &str) -> Namespace {
+    let namespaces = io.of("/").registry().upgrade().unwrap();
+    Namespace::new(name.to_owned().into(), None, &namespaces, None, Default::default(), true)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adapter_that_is_made_while_its_namespace_closes_leaves_nothing_behind() {
+    let redis = RedisServer::start();
+    for adapter in adapters(&redis.url()).await {
+        let io = adapter.build().unwrap();
+        let late = unknown(&io, "/late");
+        late.close_adapter();
+        assert!(late.adapter().is_none());
+        for _ in 0..50 {
+            let namespace = unknown(&io, "/racing");
+            let made = namespace.clone();
+            let maker = std::thread::spawn(move || made.adapter().is_some());
+            namespace.close_adapter();
+            maker.join().unwrap();
+            // Whichever was later.
+            namespace.close_adapter();
+        }
+        // It is subscribed after everything before it.
+        let _last = io.of("/last");
+        let channels =
+            || redis.cli(&["PUBSUB", "CHANNELS"]) + "\n" + &redis.cli(&["PUBSUB", "SHARDCHANNELS"]);
+        until("the last namespace is subscribed", || channels().contains("/last#")).await;
+        until("no other one is", || !channels().contains("/racing#")).await;
+        assert!(!channels().contains("/late#"), "{}", channels());
+    }
+}
+
+#[tokio::test]
+async fn a_closed_adapter_follows_no_rooms() {
+    let redis = RedisServer::start();
+    let adapter = ShardedRedisAdapter::new(config(&redis.url())).connect().await.unwrap();
+    let io = Server::builder().adapter(adapter).build().unwrap();
+    let channels = || redis.cli(&["PUBSUB", "SHARDCHANNELS"]);
+    let mut sockets = Vec::new();
+    for namespace in ["/a", "/b"].map(|name| io.of(name)) {
+        let client = TestClient::builder(&io).namespace(namespace.name()).connect().await.unwrap();
+        let socket = namespace.socket(client.id().as_str()).unwrap();
+        socket.join("before");
+        sockets.push((client, socket));
+    }
+    until("rooms are followed", || channels().matches("#before#").count() == 2).await;
+    io.of("/a").close_adapter();
+    for (_, socket) in &sockets {
+        socket.join("after");
+    }
+    until("the other one follows its rooms", || channels().contains("socket.io#/b#after#")).await;
+    assert!(!channels().contains("socket.io#/a#"), "{}", channels());
 }
