@@ -249,32 +249,26 @@ impl<W: Wire> Node<W> {
         Ok(count.saturating_sub(usize::from(is_counted)))
     }
 
-    /// Asks all other servers, and waits for their answers.
+    /// Asks all other servers, and waits for their answers. An error: it is not known how many there are.
     async fn gather(
         self: Arc<Self>,
         asked: fn(usize) -> Asked,
         waiter: fn(oneshot::Sender<Outcome>) -> Waiter,
         ask: impl FnOnce(&Self, &RequestId),
         within: Duration,
-    ) -> Outcome {
-        let Ok(servers) = self.others().await else {
-            // There may be one, or many.
-            return Outcome { answers: Vec::new(), servers: Some(1), servers_answered: 0, clients: 0 };
-        };
+    ) -> Result<Outcome, LinkError> {
+        let servers = self.others().await?;
+        let nothing =
+            Outcome { answers: Vec::new(), servers: Some(servers), servers_answered: 0, clients: 0 };
         if servers == 0 {
-            return Outcome { answers: Vec::new(), servers: Some(0), servers_answered: 0, clients: 0 };
+            return Ok(nothing);
         }
         let (sender, outcome) = oneshot::channel();
         let id = self.wire.request_id();
         self.begin(&id, asked(servers), within, waiter(sender));
         ask(&self, &id);
         // The deadline ends it, or the end of the node.
-        outcome.await.unwrap_or(Outcome {
-            answers: Vec::new(),
-            servers: Some(servers),
-            servers_answered: 0,
-            clients: 0,
-        })
+        Ok(outcome.await.unwrap_or(nothing))
     }
 
     /// The adapter of this node.
@@ -401,7 +395,9 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
                 node.publish(Body::FetchSockets { opts, request_id: id.clone() });
             };
             let asked = |servers| Asked::FetchSockets { servers };
-            let outcome = node.gather(asked, Waiter::Sockets, ask, within).await;
+            let Ok(outcome) = node.gather(asked, Waiter::Sockets, ask, within).await else {
+                return Gathered { expected: None, ..Gathered::nothing() };
+            };
             gathered(&outcome, |answer, items| match answer {
                 Answer::Sockets(sockets) => items.extend(remote_sockets(&local, sockets)),
                 Answer::Rooms(_) | Answer::Value(_) => {}
@@ -418,7 +414,10 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
         let (node, data) = (Arc::clone(&self.0), event.clone());
         self.0.runtime.spawn(async move {
             match node.others().await {
-                Err(_) => drop(answers.send(Err(AckError::Unanswered { received: 0, expected: 1 }))),
+                Err(error) => {
+                    let reason = error.to_string();
+                    let _ = answers.send(Err(AckError::Unavailable { reason }));
+                }
                 Ok(0) => {}
                 Ok(servers) => {
                     let id = node.wire.request_id();
@@ -434,8 +433,7 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
     fn server_count(&self) -> BoxFuture<'static, Result<usize, AdapterError>> {
         let node = Arc::clone(&self.0);
         Box::pin(async move {
-            let others = node.others().await;
-            let others = others.map_err(|error| AdapterError::Unavailable { reason: error.to_string() })?;
+            let others = node.others().await.map_err(|error| unavailable(&error))?;
             Ok(others + 1)
         })
     }
@@ -459,6 +457,7 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
             if !supported {
                 return Err(AdapterError::Unsupported);
             }
+            let outcome = outcome.map_err(|error| unavailable(&error))?;
             Ok(gathered(&outcome, |answer, items| match answer {
                 Answer::Rooms(rooms) => items.extend(named(rooms)),
                 Answer::Sockets(_) | Answer::Value(_) => {}
@@ -478,7 +477,11 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
 fn gathered<T>(outcome: &Outcome, take: impl Fn(&Answer, &mut Vec<T>)) -> Gathered<T> {
     let mut items = Vec::new();
     outcome.answers.iter().for_each(|answer| take(answer, &mut items));
-    Gathered { items, received: outcome.servers_answered, expected: outcome.servers.unwrap_or(0) }
+    Gathered { items, received: outcome.servers_answered, expected: outcome.servers }
+}
+
+fn unavailable(error: &LinkError) -> AdapterError {
+    AdapterError::Unavailable { reason: error.to_string() }
 }
 
 fn remote_sockets(local: &LocalNode, sockets: &Sockets) -> Vec<RemoteSocket> {

@@ -4,11 +4,11 @@ use super::redis_server::RedisServer;
 use super::*;
 use crate::cluster::{RedisAdapter, RedisStreamsAdapter, ShardedRedisAdapter};
 use crate::testing::TestClient;
-use crate::{Namespace, Server, ServerBuilder};
+use crate::{AckError, AdapterError, Namespace, Server, ServerBuilder};
 
 /// Each adapter, and the streams adapter with sharded channels; requests wait for a second.
-async fn adapters(url: &str) -> Vec<ServerBuilder> {
-    let (brief, config) = (Duration::from_secs(1), || config(url));
+async fn adapters(config: RedisConfig) -> Vec<ServerBuilder> {
+    let (brief, config) = (Duration::from_secs(1), || config.clone());
     let classic = RedisAdapter::new(config()).requests_timeout(brief).connect().await.unwrap();
     let sharded = ShardedRedisAdapter::new(config()).requests_timeout(brief).connect().await.unwrap();
     let streams = RedisStreamsAdapter::new(config()).requests_timeout(brief);
@@ -27,7 +27,7 @@ async fn who_is_not_subscribed_expects_the_others_all_the_same() {
     let rights = ["on", ">pw", "~*", "&*", "+@all", "-subscribe", "-psubscribe", "-ssubscribe"];
     redis.cli(&[&["ACL", "SETUSER", "deaf"], &rights[..]].concat());
     let deaf = format!("redis://deaf:pw@127.0.0.1:{}", redis.port());
-    let pairs = adapters(&redis.url()).await.into_iter().zip(adapters(&deaf).await);
+    let pairs = adapters(config(&redis.url())).await.into_iter().zip(adapters(config(&deaf)).await);
     let mut asked = Vec::new();
     for (b, a) in pairs {
         let (a, b) = (a.build().unwrap(), b.build().unwrap());
@@ -36,7 +36,7 @@ async fn who_is_not_subscribed_expects_the_others_all_the_same() {
         // The other one is heard of, although this one is not among those that are counted.
         until_async("the other one is counted", async || a.of("/").server_count().await == Ok(2)).await;
         let error = a.fetch_sockets().await.unwrap_err();
-        assert_eq!((error.gathered.received, error.gathered.expected), (0, 1));
+        assert_eq!((error.gathered.received, error.gathered.expected), (0, Some(1)));
         assert!(a.server_side_emit_with_ack::<u8>("ask", &()).await.is_err());
         let vote = a.timeout(Duration::from_millis(300)).emit_with_ack::<u8>("vote", &()).await;
         assert!(vote.is_err(), "{vote:?}");
@@ -63,7 +63,7 @@ async fn a_server_that_has_just_been_built_asks_when_it_is_subscribed() {
         ["NUMSUB", "socket.io#/#"],
         ["SHARDNUMSUB", "shards#/#"],
     ];
-    let pairs = adapters(&redis.url()).await.into_iter().zip(adapters(&redis.url()).await);
+    let pairs = adapters(config(&redis.url())).await.into_iter().zip(adapters(config(&redis.url())).await);
     for ((a, b), counted) in pairs.zip(counted) {
         let b = b.build().unwrap();
         let _client = TestClient::connect(&b).await.unwrap();
@@ -111,7 +111,7 @@ fn unknown(io: &Server, name: &str) -> Namespace {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_adapter_that_is_made_while_its_namespace_closes_leaves_nothing_behind() {
     let redis = RedisServer::start();
-    for adapter in adapters(&redis.url()).await {
+    for adapter in adapters(config(&redis.url())).await {
         let io = adapter.build().unwrap();
         let late = unknown(&io, "/late");
         late.close_adapter();
@@ -155,4 +155,29 @@ async fn a_closed_adapter_follows_no_rooms() {
     }
     until("the other one follows its rooms", || channels().contains("socket.io#/b#after#")).await;
     assert!(!channels().contains("socket.io#/a#"), "{}", channels());
+}
+
+#[tokio::test]
+async fn it_is_said_that_the_others_could_not_be_asked_while_redis_is_away() {
+    let mut redis = RedisServer::start();
+    let brief = config(&redis.url()).response_timeout(Duration::from_millis(500));
+    let mut servers = Vec::new();
+    for (number, adapter) in adapters(brief).await.into_iter().enumerate() {
+        let io = adapter.build().unwrap();
+        let client = TestClient::connect(&io).await.unwrap();
+        until_async("it is subscribed", async || io.of("/").server_count().await == Ok(1)).await;
+        servers.push((number, io, client));
+    }
+    redis.kill();
+    for (number, io, client) in &servers {
+        let error = io.fetch_sockets().await.unwrap_err();
+        assert_eq!(error.to_string(), "the other servers cannot be asked");
+        assert_eq!((error.gathered.expected, error.gathered.missing()), (None, 1));
+        assert_eq!(error.gathered.items[0].id(), client.id());
+        let error = io.server_side_emit_with_ack::<u8>("ask", &()).await.unwrap_err();
+        assert!(matches!(error.reason, AckError::Unavailable { .. }), "{error:?}");
+        let unavailable = |error| matches!(error, AdapterError::Unavailable { .. });
+        assert!(io.of("/").server_count().await.is_err_and(unavailable));
+        assert!(*number != 0 || io.of("/").all_rooms().await.is_err_and(unavailable));
+    }
 }
