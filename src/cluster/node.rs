@@ -280,6 +280,17 @@ impl<W: Wire> Node<W> {
 impl<W> Drop for Node<W> {
     fn drop(&mut self) {
         self.changed.notify_one();
+        // A channel that is only closed would say that all have answered.
+        let left = self.pending.lock().withdraw_where(|_| true);
+        for (waiter, outcome) in left {
+            match waiter {
+                Waiter::Clients(answers) => {
+                    let reason = "the namespace is gone".to_owned();
+                    let _ = answers.send(Err(AckError::Unavailable { reason }));
+                }
+                waiter => conclude(waiter, outcome),
+            }
+        }
     }
 }
 
@@ -467,7 +478,9 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
 
     fn close(&self) {
         self.0.wire.close();
-        let waiting = self.0.pending.lock().withdraw_all();
+        // Clients have until their deadline, as those of this server have, also where they have left.
+        let is_ended = |waiter: &Waiter| !matches!(waiter, Waiter::Clients(_));
+        let waiting = self.0.pending.lock().withdraw_where(is_ended);
         for (waiter, outcome) in waiting {
             conclude(waiter, outcome);
         }

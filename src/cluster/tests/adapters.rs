@@ -3,8 +3,9 @@
 use super::redis_server::RedisServer;
 use super::*;
 use crate::cluster::{RedisAdapter, RedisStreamsAdapter, ShardedRedisAdapter};
+use crate::proto::socketio::Payload;
 use crate::testing::TestClient;
-use crate::{AckError, AdapterError, Namespace, Server, ServerBuilder};
+use crate::{AckError, AdapterError, BroadcastOptions, Namespace, Server, ServerBuilder};
 
 /// Each adapter, and the streams adapter with sharded channels; requests wait for a second.
 async fn adapters(config: RedisConfig) -> Vec<ServerBuilder> {
@@ -155,6 +156,47 @@ async fn a_closed_adapter_follows_no_rooms() {
     }
     until("the other one follows its rooms", || channels().contains("socket.io#/b#after#")).await;
     assert!(!channels().contains("socket.io#/a#"), "{}", channels());
+}
+
+#[tokio::test]
+async fn answers_of_own_clients_count_although_the_others_are_not_heard_any_more() {
+    let redis = RedisServer::start();
+    for (a, b) in adapters(config(&redis.url())).await.into_iter().zip(adapters(config(&redis.url())).await) {
+        let (a, b) = (a.build().unwrap(), b.build().unwrap());
+        let mut on_a = TestClient::connect(&a).await.unwrap();
+        let mut on_b = TestClient::connect(&b).await.unwrap();
+        until_async("they know each other", async || a.of("/").server_count().await == Ok(2)).await;
+        let answers = a.timeout(Duration::from_secs(2)).emit_with_ack::<u8>("vote", &());
+        // It is asked, and does not answer.
+        on_b.expect_event("vote").await.unwrap();
+        a.of("/").close_adapter();
+        on_a.expect_event("vote").await.unwrap().ack(&1).unwrap();
+        let error = answers.await.unwrap_err();
+        assert!(matches!(error.reason, AckError::Timeout), "{error:?}");
+        assert_eq!(error.responses, [1]);
+    }
+}
+
+#[tokio::test]
+async fn an_adapter_that_is_dropped_says_that_answers_are_missing() {
+    let redis = RedisServer::start();
+    for (a, b) in adapters(config(&redis.url())).await.into_iter().zip(adapters(config(&redis.url())).await) {
+        let (a, b) = (a.build().unwrap(), b.build().unwrap());
+        b.of("/gone");
+        let mut on_b = TestClient::builder(&b).namespace("/gone").connect().await.unwrap();
+        let namespace = unknown(&a, "/gone");
+        let adapter = namespace.adapter().unwrap();
+        until_async("they know each other", async || adapter.server_count().await == Ok(2)).await;
+        let event = Payload::event("vote", &()).unwrap();
+        let mut to = BroadcastOptions::default();
+        to.flags.timeout = Some(PATIENCE);
+        let mut answers = adapter.broadcast_with_ack(&event, &to);
+        on_b.expect_event("vote").await.unwrap();
+        drop(namespace);
+        let last = soon(answers.recv()).await;
+        assert!(matches!(last, Some(Err(AckError::Unavailable { .. }))), "{last:?}");
+        assert!(soon(answers.recv()).await.is_none());
+    }
 }
 
 #[tokio::test]
