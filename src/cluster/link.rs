@@ -256,7 +256,28 @@ impl RedisLink {
         }
     }
 
-    /// Stores a value that Redis forgets after a time (`SET … PX`). It is queued when this is called, also if the future is
+    /// Which confirmation of Redis this link's subscription of a channel has now, if it has one: another number each time
+    /// that it is made anew.
+    pub(crate) fn confirmation(&self, channel: &Channel) -> Option<u64> {
+        self.shared().subscriptions.lock().confirmation(channel)
+    }
+
+    /// The same, waited for if Redis has not been heard yet.
+    pub(crate) async fn confirmed(&self, channel: &Channel, patience: Duration) -> Option<u64> {
+        let shared = self.shared();
+        let mut progress = shared.progress.subscribe();
+        let settled = async {
+            while shared.subscriptions.lock().is_awaited(channel) {
+                // The sender lives as long as `self`.
+                let _ = progress.changed().await;
+            }
+        };
+        // Late or not: what it is now counts.
+        let _ = timeout(patience, settled).await;
+        self.confirmation(channel)
+    }
+
+    /// Stores a value that Redis forgets after a time (`SET … PX`), after ten years at the latest. It is queued when this is called, also if the future is
     /// dropped.
     pub(crate) fn set(
         &self,
@@ -264,7 +285,7 @@ impl RedisLink {
         value: &[u8],
         expires_after: Duration,
     ) -> impl Future<Output = Result<(), LinkError>> + Send + use<> {
-        let milliseconds = u64::try_from(expires_after.as_millis()).unwrap_or(u64::MAX).max(1);
+        let milliseconds = expires_after.min(MAX_EXPIRY).as_millis().max(1) as u64;
         let command = cmd("SET").arg(key).arg(value).arg("PX").arg(milliseconds).take();
         let (reply, answer) = oneshot::channel();
         let route = Route::Slot(slot(key.as_bytes()));
@@ -440,6 +461,9 @@ impl fmt::Debug for Subscription {
         f.debug_tuple("Subscription").field(&self.channel).finish()
     }
 }
+
+/// Redis refuses what does not fit into its clock: ten years.
+const MAX_EXPIRY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn read<T: redis::FromRedisValue>(answer: Value) -> Result<T, LinkError> {
     from_redis_value(answer).map_err(|_| LinkError::UnexpectedAnswer)

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::link::{Channel, RedisLink};
 use super::status::LinkError;
 use crate::proto::cluster::{
     Answer, Asked, Body, EventPacket, Flags, Opts, Outcome, PendingRequests, Progress, RequestId, Sockets,
@@ -31,8 +32,11 @@ pub(super) trait Wire: fmt::Debug + Send + Sync + 'static {
     /// Answers the server that asked; `None`: its id is not known.
     fn respond(&self, to: Option<&str>, body: Body) -> Result<(), LinkError>;
 
-    /// Counts the servers that have the namespace, this one included.
+    /// Counts the servers that have the namespace; this one among them, if Redis has its subscription.
     fn server_count(&self) -> BoxFuture<'static, Result<usize, LinkError>>;
+
+    /// The channel whose subscriptions are counted, and the link that has this server's own.
+    fn counted(&self) -> (&RedisLink, Channel);
 
     /// Asks all other servers for their rooms, where there is such a question.
     fn ask_rooms(&self, _id: &RequestId) -> Option<Result<(), LinkError>> {
@@ -230,43 +234,42 @@ impl<W: Wire> Node<W> {
         finish(progress);
     }
 
-    /// Counts the other servers; what went wrong is in the log.
-    async fn others(&self) -> Option<usize> {
-        match self.wire.server_count().await {
-            Ok(count) => Some(count.saturating_sub(1)),
-            Err(error) => {
-                tracing::debug!(%error, "the other servers cannot be counted");
-                None
-            }
-        }
+    /// Counts the other servers.
+    ///
+    /// This one is taken off only if it is certainly counted: if Redis has had one and the same subscription of it from
+    /// before it was asked until it has answered. If that is not known, one server too many is expected, and the end says
+    /// that an answer is missing; with one too few, an answer would be missing and nobody would know.
+    async fn others(&self) -> Result<usize, LinkError> {
+        let (link, channel) = self.wire.counted();
+        // Who is not subscribed hears no answers either: a moment is given for it.
+        let before = link.confirmed(&channel, SUBSCRIPTION_PATIENCE).await;
+        let counted = self.wire.server_count().await;
+        let count =
+            counted.inspect_err(|error| tracing::debug!(%error, "the other servers cannot be counted"))?;
+        let is_counted = before.is_some() && before == link.confirmation(&channel);
+        Ok(count.saturating_sub(usize::from(is_counted)))
     }
 
-    /// Asks all other servers, and waits for their answers.
+    /// Asks all other servers, and waits for their answers. An error: it is not known how many there are.
     async fn gather(
         self: Arc<Self>,
         asked: fn(usize) -> Asked,
         waiter: fn(oneshot::Sender<Outcome>) -> Waiter,
         ask: impl FnOnce(&Self, &RequestId),
         within: Duration,
-    ) -> Outcome {
-        let Some(servers) = self.others().await else {
-            // There may be one, or many.
-            return Outcome { answers: Vec::new(), servers: Some(1), servers_answered: 0, clients: 0 };
-        };
+    ) -> Result<Outcome, LinkError> {
+        let servers = self.others().await?;
+        let nothing =
+            Outcome { answers: Vec::new(), servers: Some(servers), servers_answered: 0, clients: 0 };
         if servers == 0 {
-            return Outcome { answers: Vec::new(), servers: Some(0), servers_answered: 0, clients: 0 };
+            return Ok(nothing);
         }
         let (sender, outcome) = oneshot::channel();
         let id = self.wire.request_id();
         self.begin(&id, asked(servers), within, waiter(sender));
         ask(&self, &id);
         // The deadline ends it, or the end of the node.
-        outcome.await.unwrap_or(Outcome {
-            answers: Vec::new(),
-            servers: Some(servers),
-            servers_answered: 0,
-            clients: 0,
-        })
+        Ok(outcome.await.unwrap_or(nothing))
     }
 
     /// The adapter of this node.
@@ -278,6 +281,17 @@ impl<W: Wire> Node<W> {
 impl<W> Drop for Node<W> {
     fn drop(&mut self) {
         self.changed.notify_one();
+        // A channel that is only closed would say that all have answered.
+        let left = self.pending.lock().withdraw_where(|_| true);
+        for (waiter, outcome) in left {
+            match waiter {
+                Waiter::Clients(answers) => {
+                    let reason = "the namespace is gone".to_owned();
+                    let _ = answers.send(Err(AckError::Unavailable { reason }));
+                }
+                waiter => conclude(waiter, outcome),
+            }
+        }
     }
 }
 
@@ -364,7 +378,7 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
         self.0.publish(Body::Broadcast { packet, request_id: Some(id.clone()), opts: opts(to) });
         let node = Arc::clone(&self.0);
         self.0.runtime.spawn(async move {
-            if let Some(servers) = node.others().await {
+            if let Ok(servers) = node.others().await {
                 let progress = node.pending.lock().server_count(&id, servers);
                 finish(progress);
             }
@@ -393,7 +407,9 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
                 node.publish(Body::FetchSockets { opts, request_id: id.clone() });
             };
             let asked = |servers| Asked::FetchSockets { servers };
-            let outcome = node.gather(asked, Waiter::Sockets, ask, within).await;
+            let Ok(outcome) = node.gather(asked, Waiter::Sockets, ask, within).await else {
+                return Gathered { expected: None, ..Gathered::nothing() };
+            };
             gathered(&outcome, |answer, items| match answer {
                 Answer::Sockets(sockets) => items.extend(remote_sockets(&local, sockets)),
                 Answer::Rooms(_) | Answer::Value(_) => {}
@@ -410,9 +426,12 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
         let (node, data) = (Arc::clone(&self.0), event.clone());
         self.0.runtime.spawn(async move {
             match node.others().await {
-                None => drop(answers.send(Err(AckError::Unanswered { received: 0, expected: 1 }))),
-                Some(0) => {}
-                Some(servers) => {
+                Err(error) => {
+                    let reason = error.to_string();
+                    let _ = answers.send(Err(AckError::Unavailable { reason }));
+                }
+                Ok(0) => {}
+                Ok(servers) => {
                     let id = node.wire.request_id();
                     let within = node.requests_timeout;
                     node.begin(&id, Asked::ServerSideEmit { servers }, within, Waiter::Servers(answers));
@@ -424,9 +443,10 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
     }
 
     fn server_count(&self) -> BoxFuture<'static, Result<usize, AdapterError>> {
-        let count = self.0.wire.server_count();
+        let node = Arc::clone(&self.0);
         Box::pin(async move {
-            count.await.map_err(|error| AdapterError::Unavailable { reason: error.to_string() })
+            let others = node.others().await.map_err(|error| unavailable(&error))?;
+            Ok(others + 1)
         })
     }
 
@@ -449,6 +469,7 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
             if !supported {
                 return Err(AdapterError::Unsupported);
             }
+            let outcome = outcome.map_err(|error| unavailable(&error))?;
             Ok(gathered(&outcome, |answer, items| match answer {
                 Answer::Rooms(rooms) => items.extend(named(rooms)),
                 Answer::Sockets(_) | Answer::Value(_) => {}
@@ -458,7 +479,9 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
 
     fn close(&self) {
         self.0.wire.close();
-        let waiting = self.0.pending.lock().withdraw_all();
+        // Clients have until their deadline, as those of this server have, also where they have left.
+        let is_ended = |waiter: &Waiter| !matches!(waiter, Waiter::Clients(_));
+        let waiting = self.0.pending.lock().withdraw_where(is_ended);
         for (waiter, outcome) in waiting {
             conclude(waiter, outcome);
         }
@@ -468,7 +491,11 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
 fn gathered<T>(outcome: &Outcome, take: impl Fn(&Answer, &mut Vec<T>)) -> Gathered<T> {
     let mut items = Vec::new();
     outcome.answers.iter().for_each(|answer| take(answer, &mut items));
-    Gathered { items, received: outcome.servers_answered, expected: outcome.servers.unwrap_or(0) }
+    Gathered { items, received: outcome.servers_answered, expected: outcome.servers }
+}
+
+fn unavailable(error: &LinkError) -> AdapterError {
+    AdapterError::Unavailable { reason: error.to_string() }
 }
 
 fn remote_sockets(local: &LocalNode, sockets: &Sockets) -> Vec<RemoteSocket> {
@@ -538,6 +565,9 @@ pub(super) fn long_id() -> String {
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     format!("{:016x}", u64::from_be_bytes(bytes))
 }
+
+/// How long a question waits until this server is subscribed: at the start, or when it has just been thrown out.
+const SUBSCRIPTION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a timeout beyond the end of time comes to: thirty years.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

@@ -184,7 +184,6 @@ impl fmt::Debug for Classic {
 /// The order is Node's: the pattern first, then the channels.
 fn subscribe(node: &Arc<Node<Classic>>) {
     let channels = &node.wire().channels;
-    let plain = |name: &str| Channel::Plain(Bytes::copy_from_slice(name.as_bytes()));
     let all = [
         Channel::Pattern(channels.broadcast_pattern().into()),
         plain(channels.request()),
@@ -202,6 +201,10 @@ fn subscribe(node: &Arc<Node<Classic>>) {
         })
     });
     node.wire().subscriptions.lock().extend(subscriptions.into_iter().flatten());
+}
+
+fn plain(name: &str) -> Channel {
+    Channel::Plain(Bytes::copy_from_slice(name.as_bytes()))
 }
 
 fn receive(node: &Arc<Node<Classic>>, incoming: &Incoming) {
@@ -396,6 +399,10 @@ impl Wire for Classic {
     fn server_count(&self) -> BoxFuture<'static, Result<usize, LinkError>> {
         let count = self.link.subscribers(self.channels.request().as_bytes());
         Box::pin(async move { Ok(usize::try_from(count.await?).unwrap_or(usize::MAX)) })
+    }
+
+    fn counted(&self) -> (&RedisLink, Channel) {
+        (&self.link, plain(self.channels.request()))
     }
 
     fn ask_rooms(&self, id: &RequestId) -> Option<Result<(), LinkError>> {

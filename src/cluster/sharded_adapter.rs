@@ -145,7 +145,7 @@ impl AdapterFactory for ShardedRedisAdapter {
             link: self.link.clone(),
             mode: self.options.subscription_mode,
             subscriptions: Mutex::default(),
-            rooms: Mutex::default(),
+            rooms: Mutex::new(Some(HashMap::new())),
         };
         let node = Node::new(local, wire, self.options.requests_timeout, self.runtime.clone());
         let own = [node.wire().channels.public(), node.wire().channels.private()];
@@ -168,8 +168,8 @@ struct Sharded {
     link: RedisLink,
     mode: SubscriptionMode,
     subscriptions: Mutex<Vec<Subscription>>,
-    /// Those of rooms that somebody here is in.
-    rooms: Mutex<HashMap<Room, Subscription>>,
+    /// Those of rooms that somebody here is in; `None` from the end on.
+    rooms: Mutex<Option<HashMap<Room, Subscription>>>,
 }
 
 impl fmt::Debug for Sharded {
@@ -180,12 +180,15 @@ impl fmt::Debug for Sharded {
 
 fn subscribe(node: &Arc<Node<Sharded>>, channel: &str) -> Subscription {
     let weak: Weak<Node<Sharded>> = Arc::downgrade(node);
-    let channel = Channel::Sharded(Bytes::copy_from_slice(channel.as_bytes()));
-    node.wire().link.subscribe(channel, move |incoming| {
+    node.wire().link.subscribe(sharded_channel(channel), move |incoming| {
         if let Some(node) = weak.upgrade() {
             receive(&node, &incoming);
         }
     })
+}
+
+fn sharded_channel(name: &str) -> Channel {
+    Channel::Sharded(Bytes::copy_from_slice(name.as_bytes()))
 }
 
 /// "on the first local member; SUNSUBSCRIBE when the last leaves"
@@ -200,13 +203,17 @@ fn follow_rooms(node: &Arc<Node<Sharded>>) {
         match event {
             RoomEvent::Created { room } => {
                 if let Some(channel) = wire.channels.room(wire.mode, room.as_str()) {
-                    let subscription = subscribe(&node, &channel);
-                    let before = wire.rooms.lock().insert(room.clone(), subscription);
+                    // Under the lock, so that nothing is subscribed after the end.
+                    let mut rooms = wire.rooms.lock();
+                    let follow =
+                        |rooms: &mut HashMap<_, _>| rooms.insert(room.clone(), subscribe(&node, &channel));
+                    let before = rooms.as_mut().and_then(follow);
+                    drop(rooms);
                     drop(before);
                 }
             }
             RoomEvent::Deleted { room } => {
-                let ended = wire.rooms.lock().remove(room.as_str());
+                let ended = wire.rooms.lock().as_mut().and_then(|rooms| rooms.remove(room.as_str()));
                 drop(ended);
             }
             RoomEvent::Joined { .. } | RoomEvent::Left { .. } => {}
@@ -269,13 +276,17 @@ impl Wire for Sharded {
         Box::pin(async move { Ok(usize::try_from(count.await?).unwrap_or(usize::MAX)) })
     }
 
+    fn counted(&self) -> (&RedisLink, Channel) {
+        (&self.link, sharded_channel(self.channels.public()))
+    }
+
     fn request_id(&self) -> RequestId {
         RequestId::new(&long_id())
     }
 
     fn close(&self) {
         let subscriptions = std::mem::take(&mut *self.subscriptions.lock());
-        let rooms = std::mem::take(&mut *self.rooms.lock());
+        let rooms = self.rooms.lock().take();
         drop((subscriptions, rooms));
     }
 }

@@ -386,6 +386,12 @@ impl Wire for Streams {
         }
     }
 
+    fn counted(&self) -> (&RedisLink, Channel) {
+        let name = Bytes::copy_from_slice(self.channels.public().as_bytes());
+        let sharded = self.options.sharded_pub_sub;
+        (&self.link, if sharded { Channel::Sharded(name) } else { Channel::Plain(name) })
+    }
+
     fn publish_kept(&self, body: Body, kept: KeptEvent) {
         if let Some(order) = self.order.get() {
             order.emit(kept, || self.add(body));

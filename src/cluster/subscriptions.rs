@@ -18,17 +18,21 @@ use super::topology::{Topology, slot};
 #[derive(Default)]
 pub(super) struct Subscriptions {
     wanted: HashMap<Channel, Wanted>,
+    /// Those that Redis had, or has put off: whoever looks after them looks at them at each turn.
+    unsettled: HashSet<Channel>,
     listeners: HashMap<Key, Listener>,
     /// Of a cluster; empty otherwise, and as long as it is unknown.
     topology: Topology,
     next_id: u64,
+    confirmations: u64,
     closing: bool,
 }
 
 struct Wanted {
     id: u64,
     handler: Handler,
-    confirmed: bool,
+    /// A number of its own for each time that Redis has confirmed it.
+    confirmed: Option<u64>,
     refused: Option<Arc<str>>,
 }
 
@@ -63,7 +67,7 @@ impl Subscriptions {
         if self.closing {
             return (id, Some(handler));
         }
-        let confirmed = self.wanted.get(&channel).is_some_and(|wanted| wanted.confirmed);
+        let confirmed = self.wanted.get(&channel).and_then(|wanted| wanted.confirmed);
         let wanted = Wanted { id, handler, confirmed, refused: None };
         let replaced = self.wanted.insert(channel.clone(), wanted);
         self.touch(shared, channel);
@@ -76,6 +80,7 @@ impl Subscriptions {
             return None;
         }
         let removed = self.wanted.remove(channel);
+        self.unsettled.remove(channel);
         if let Some(listener) = self.key(shared, channel).and_then(|key| self.listeners.get_mut(&key)) {
             listener.dirty.insert(channel.clone());
             listener.wake.notify_one();
@@ -113,7 +118,15 @@ impl Subscriptions {
     }
 
     pub(super) fn set_topology(&mut self, shared: &Arc<Shared>, topology: Topology) {
+        let sharded = self.wanted.keys().filter(|channel| matches!(channel, Channel::Sharded(_)));
+        let before: Vec<_> = sharded.map(|channel| (channel.clone(), self.key(shared, channel))).collect();
         self.topology = topology;
+        for (channel, key) in before {
+            // Another connection has to confirm it: that of the old owner may end without a word.
+            if self.key(shared, &channel) != key {
+                self.unconfirm(&channel, None);
+            }
+        }
         let masters: Vec<_> = self.topology.masters().into_iter().cloned().map(Target::Node).collect();
         self.listeners.retain(|key, _| !matches!(key, Key::Sharded(target) if !masters.contains(target)));
         let sharded = self.wanted.keys().filter(|channel| matches!(channel, Channel::Sharded(_)));
@@ -130,12 +143,13 @@ impl Subscriptions {
     /// What a connection must subscribe and unsubscribe, given what it has.
     pub(super) fn changes(&mut self, shared: &Shared, key: &Key, have: &HashSet<Channel>) -> Changes {
         let mut changes = Changes { add: Vec::new(), remove: Vec::new() };
+        let mut kept = false;
         let Some(listener) = self.listeners.get_mut(key) else { return changes };
         let dirty = std::mem::take(&mut listener.dirty);
         let candidates: HashSet<Channel> = if std::mem::take(&mut listener.all) {
             self.wanted.keys().chain(have).cloned().collect()
         } else {
-            dirty
+            dirty.into_iter().chain(self.unsettled.iter().cloned()).collect()
         };
         for channel in candidates {
             let wants =
@@ -143,22 +157,37 @@ impl Subscriptions {
             match (wants, have.contains(&channel)) {
                 (true, false) => changes.add.push(channel),
                 (false, true) => changes.remove.push(channel),
-                (true, true) => self.confirm(&channel),
+                (true, true) => {
+                    self.confirm(&channel);
+                    kept = true;
+                }
                 (false, false) => {}
             }
+        }
+        if kept {
+            // It was given up and wanted again before anybody asked Redis, who will not be asked.
+            shared.progressed();
         }
         changes
     }
 
     pub(super) fn confirm(&mut self, channel: &Channel) {
         if let Some(wanted) = self.wanted.get_mut(channel) {
-            (wanted.confirmed, wanted.refused) = (true, None);
+            wanted.refused = None;
+            self.unsettled.remove(channel);
+            wanted.confirmed.get_or_insert_with(|| {
+                self.confirmations += 1;
+                self.confirmations
+            });
         }
     }
 
     pub(super) fn unconfirm(&mut self, channel: &Channel, refused: Option<Arc<str>>) {
         if let Some(wanted) = self.wanted.get_mut(channel) {
-            (wanted.confirmed, wanted.refused) = (false, refused);
+            if refused.is_none() {
+                self.unsettled.insert(channel.clone());
+            }
+            (wanted.confirmed, wanted.refused) = (None, refused);
         }
     }
 
@@ -168,10 +197,15 @@ impl Subscriptions {
         }
     }
 
-    /// A connection compares everything at its next turn.
+    /// A connection compares everything at its next turn; the others look at what this one may have taken for lost,
+    /// although they have it.
     pub(super) fn compare_all(&mut self, key: &Key) {
-        if let Some(listener) = self.listeners.get_mut(key) {
-            listener.all = true;
+        for (other, listener) in &mut self.listeners {
+            if other == key {
+                listener.all = true;
+            } else if !self.unsettled.is_empty() {
+                listener.wake.notify_one();
+            }
         }
     }
 
@@ -209,12 +243,22 @@ impl Subscriptions {
                 return Err((channel.clone(), Arc::clone(reason)));
             }
         }
-        Ok(self.wanted.values().all(|wanted| wanted.confirmed))
+        Ok(self.wanted.values().all(|wanted| wanted.confirmed.is_some()))
+    }
+
+    /// The number of the confirmation that a channel has from Redis, if it has one.
+    pub(super) fn confirmation(&self, channel: &Channel) -> Option<u64> {
+        self.wanted.get(channel)?.confirmed
+    }
+
+    /// Whether a channel is wanted, and Redis has neither confirmed nor refused it.
+    pub(super) fn is_awaited(&self, channel: &Channel) -> bool {
+        self.wanted.get(channel).is_some_and(|wanted| wanted.confirmed.is_none() && wanted.refused.is_none())
     }
 
     #[cfg(test)]
     pub(super) fn is_confirmed(&self, channel: &Channel, id: u64) -> bool {
-        self.wanted.get(channel).is_some_and(|wanted| wanted.id == id && wanted.confirmed)
+        self.wanted.get(channel).is_some_and(|wanted| wanted.id == id && wanted.confirmed.is_some())
     }
 
     /// Has all connections unsubscribe and end. The handlers are to be dropped without the lock.
@@ -224,6 +268,7 @@ impl Subscriptions {
             listener.all = true;
             listener.wake.notify_one();
         }
+        self.unsettled.clear();
         self.wanted.drain().map(|(_, wanted)| wanted.handler).collect()
     }
 

@@ -128,6 +128,11 @@ pub enum AckError {
     Emit(EmitError),
     /// The acknowledgement did not come in time.
     Timeout,
+    /// The other servers cannot be asked, or not be heard any more.
+    Unavailable {
+        /// What was tried and what happened.
+        reason: String,
+    },
     /// Not all other servers have answered in time.
     Unanswered {
         /// How many have.
@@ -144,6 +149,7 @@ impl fmt::Display for AckError {
             AckError::Disconnected => f.write_str("the socket has been disconnected"),
             AckError::Emit(_) => f.write_str("the event could not be emitted"),
             AckError::Timeout => f.write_str("operation has timed out"),
+            AckError::Unavailable { reason } => write!(f, "the other servers cannot be asked: {reason}"),
             AckError::Unanswered { received, expected } => {
                 write!(f, "timeout reached: only {received} responses received out of {expected}")
             }
@@ -156,7 +162,10 @@ impl std::error::Error for AckError {
         match self {
             AckError::Args(error) => Some(error),
             AckError::Emit(error) => Some(error),
-            AckError::Disconnected | AckError::Timeout | AckError::Unanswered { .. } => None,
+            AckError::Disconnected
+            | AckError::Timeout
+            | AckError::Unanswered { .. }
+            | AckError::Unavailable { .. } => None,
         }
     }
 }

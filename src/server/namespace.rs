@@ -38,7 +38,7 @@ use super::socket::{EmitError, Socket, SocketId};
 use super::socket_error::ErrorObserver;
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
 ///
@@ -75,6 +75,9 @@ struct Inner {
     room_observers: RoomObservers,
     /// The link to the other servers; made by the first who needs it, where there are others.
     adapter: OnceLock<Arc<dyn Adapter>>,
+    /// Other servers do not know the namespace any more: no adapter is made from then on. Locked while one is made, so
+    /// that none is made beside the end and stays.
+    left_cluster: Mutex<bool>,
     /// What is kept for those who come back, if anything.
     recovery: Option<Store>,
     /// The same, where the adapter keeps it.
@@ -122,6 +125,7 @@ impl Namespace {
             pending_broadcasts: PendingBroadcasts::default(),
             room_observers: RoomObservers::default(),
             adapter: OnceLock::new(),
+            left_cluster: Mutex::default(),
             recovery,
             shared_recovery,
             registry: Arc::downgrade(namespaces),
@@ -538,13 +542,21 @@ impl Namespace {
 
     /// The link to the other servers, if there are any. Called outside all locks.
     pub(crate) fn adapter(&self) -> Option<&dyn Adapter> {
+        if let Some(adapter) = self.inner.adapter.get() {
+            return Some(&**adapter);
+        }
         let factory = self.shared().config.adapter.as_ref()?;
+        let left_cluster = self.inner.left_cluster.lock();
+        if *left_cluster {
+            return None;
+        }
         Some(&**self.inner.adapter.get_or_init(|| factory.create(LocalNode::new(self))))
     }
 
-    /// The namespace is gone: no request of other servers is answered any more.
+    /// The namespace is gone: no request of other servers is answered any more. An adapter is closed once.
     pub(crate) fn close_adapter(&self) {
-        if let Some(adapter) = self.inner.adapter.get() {
+        let had_left = std::mem::replace(&mut *self.inner.left_cluster.lock(), true);
+        if let Some(adapter) = self.inner.adapter.get().filter(|_| !had_left) {
             adapter.close();
         }
     }

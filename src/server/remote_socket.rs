@@ -204,7 +204,7 @@ impl RemoteSocketWithTimeout {
     }
 }
 
-/// Says that not all servers have answered in time, and gives what came.
+/// Says that not all servers have answered in time, or that they could not be asked, and gives what came.
 #[derive(Debug)]
 pub struct FetchError {
     /// The sockets of this server and of those that have answered.
@@ -213,8 +213,12 @@ pub struct FetchError {
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gathered { received, expected, .. } = &self.gathered;
-        write!(f, "timeout reached: only {received} responses received out of {expected}")
+        match &self.gathered {
+            Gathered { expected: None, .. } => f.write_str("the other servers cannot be asked"),
+            Gathered { received, expected: Some(expected), .. } => {
+                write!(f, "timeout reached: only {received} responses received out of {expected}")
+            }
+        }
     }
 }
 

@@ -76,9 +76,14 @@ async fn a_slot_that_moves_takes_its_channels_and_streams_along() {
     };
     let from = owner(slot(name));
     let to = (from + 1) % 3;
+    let before = link.confirmation(&sharded("a")).unwrap();
     cluster.move_slot(slot(name), from, to);
     until("the channel is subscribed at its new owner", || {
         cluster.nodes[to].cli(&["PUBSUB", "SHARDNUMSUB", "a"]) == "a\n1"
+    })
+    .await;
+    until("it has a confirmation of the new owner", || {
+        link.confirmation(&sharded("a")).is_some_and(|after| after != before)
     })
     .await;
     heard.until("a=moved", || link.publish_sharded(name, b"moved").unwrap()).await;

@@ -59,6 +59,9 @@ async fn keys_are_in_the_database_of_the_url() {
     link.set("key", b"value", PATIENCE).await.unwrap();
     assert_eq!(server.cli(&["-n", "3", "GET", "key"]), "value");
     assert_eq!(server.cli(&["GET", "key"]), "");
+    link.set("key", b"for ever", Duration::MAX).await.unwrap();
+    let expires: i64 = server.cli(&["-n", "3", "PTTL", "key"]).parse().unwrap();
+    assert!(expires > 9 * 365 * 24 * 3600 * 1000, "{expires}");
 }
 
 #[tokio::test]

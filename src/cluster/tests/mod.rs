@@ -1,5 +1,6 @@
 //! The link against real Redis servers.
 
+mod adapters;
 mod cluster;
 mod connections;
 mod emitter;
@@ -25,6 +26,15 @@ use super::{ConnectionState, RedisConfig};
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The same for a condition that has to be waited for itself.
+async fn until_async(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
         assert!(Instant::now() < deadline, "{what}");
         sleep(Duration::from_millis(5)).await;
     }

@@ -180,10 +180,14 @@ impl<W> PendingRequests<W> {
         Some((pending.waiter, pending.outcome))
     }
 
-    /// Ends all questions, as when the server closes.
-    pub fn withdraw_all(&mut self) -> Vec<(W, Outcome)> {
-        self.deadlines.clear();
-        self.open.drain().map(|(_, pending)| (pending.waiter, pending.outcome)).collect()
+    /// Ends the questions of these waiters, as when the server closes.
+    pub fn withdraw_where(&mut self, is_ended: impl Fn(&W) -> bool) -> Vec<(W, Outcome)> {
+        let ended = self.open.extract_if(|_, pending| is_ended(&pending.waiter));
+        let ended = ended.map(|(id, pending)| {
+            self.deadlines.remove(&(pending.deadline, id));
+            (pending.waiter, pending.outcome)
+        });
+        ended.collect()
     }
 
     /// Ends the questions that are late, and gives what came of them.
@@ -339,6 +343,20 @@ mod tests {
         pending.answer(&id("slow"), Some("x"), sockets);
         let outcome = &pending.handle_timeout(at(5))[0].1;
         assert_eq!((outcome.missing_servers(), outcome.is_complete()), (2, false));
+    }
+
+    #[test]
+    fn some_questions_may_be_withdrawn_and_the_others_stay() {
+        let now = Instant::now();
+        let mut pending = PendingRequests::new();
+        for (name, waiter) in [("a", 1), ("b", 2), ("c", 1)] {
+            pending.begin(&id(name), Asked::FetchSockets { servers: 1 }, now, waiter);
+        }
+        let withdrawn = pending.withdraw_where(|waiter| *waiter == 1);
+        assert_eq!(withdrawn.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [1, 1]);
+        assert!(pending.contains(&id("b")) && pending.len() == 1);
+        assert_eq!(pending.handle_timeout(now).len(), 1);
+        assert_eq!(pending.poll_timeout(), None);
     }
 
     proptest! {

@@ -91,7 +91,10 @@ impl Adapter for Link {
         let others = self.others();
         let here =
             self.bus.0.lock().iter().find(|(server, _)| *server == self.server).map(|(_, node)| node.clone());
-        let mut gathered = Gathered { items: Vec::new(), received: others.len(), expected: others.len() };
+        // One more server that never answers, if somebody asks for it.
+        let silent = usize::from(to.rooms.iter().any(|room| room.as_str() == "silent"));
+        let (received, expected) = (others.len(), Some(others.len() + silent));
+        let mut gathered = Gathered { items: Vec::new(), received, expected };
         for details in others.iter().flat_map(|node| node.sockets(to)) {
             let told = Payload::ack(&(details,)).unwrap();
             let (value,): (Value,) = told.args().unwrap();
@@ -103,8 +106,6 @@ impl Adapter for Link {
                 value["data"].as_object().unwrap().clone(),
             ));
         }
-        // One more server that never answers, if somebody asks for it.
-        gathered.expected += usize::from(to.rooms.iter().any(|room| room.as_str() == "silent"));
         std::future::ready(gathered).boxed()
     }
 
