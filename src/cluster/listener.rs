@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use redis::RedisError;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
@@ -121,6 +121,8 @@ async fn serve(
     let mut deaf = pin!(ping.becomes_deaf(shared));
     let mut subscribed = Some(subscribed);
     let mut own = vec![ping.channel.clone()];
+    // When to ask again for what was refused or put off.
+    let mut retry: Option<Instant> = None;
     loop {
         for name in listening.moves.take() {
             let channel = Channel::Sharded(name);
@@ -139,7 +141,6 @@ async fn serve(
             changes =
                 Changes { add: Vec::new(), remove: have.drain().chain([ping.channel.clone()]).collect() };
         }
-        let mut retry: Option<Duration> = None;
         for portion in changes.portions() {
             let answers = tokio::select! {
                 () = listening.task.ended() => return End::Lost(lost("Redis closed the connection")),
@@ -161,7 +162,8 @@ async fn serve(
                 warn!(key = ?key, "Redis refuses the watchdog's channel: nobody notices a deaf subscription");
                 ping.gives_up();
             }
-            retry = keep_answers(shared, have, portion.add, answers).or(retry);
+            let again = keep_answers(shared, have, portion.add, answers).map(|delay| Instant::now() + delay);
+            retry = retry.into_iter().chain(again).min();
             if let Some(subscribed) = subscribed.take() {
                 subscribed();
             }
@@ -173,17 +175,14 @@ async fn serve(
         if listening.moves.is_confused() {
             return End::Lost(lost("a slot moved while subscriptions were being changed"));
         }
-        let retry = async {
-            match retry {
-                Some(delay) => sleep(delay).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = wake.notified() => {}
             () = listening.task.ended() => return End::Lost(lost("Redis closed the connection")),
             () = &mut deaf => return End::Deaf,
-            () = retry => shared.subscriptions.lock().compare_all(key),
+            () = sleep_until(retry.unwrap_or_else(Instant::now).into()), if retry.is_some() => {
+                retry = None;
+                shared.subscriptions.lock().compare_all(key);
+            }
         }
     }
 }
