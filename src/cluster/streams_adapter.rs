@@ -424,34 +424,28 @@ impl Wire for Streams {
             return Box::pin(std::future::ready(Err(RecoveryError::Unknown)));
         };
         let session = self.link.take(&format!("{}{pid}", self.options.session_key_prefix));
-        let last_heard = self.link.xrange(&self.stream, offset, offset);
         let (link, stream, namespace) = (self.link.clone(), self.stream.clone(), self.namespace.clone());
+        let offset = offset.to_owned();
         Box::pin(async move {
-            let (session, last_heard) = futures_util::future::join(session, last_heard).await;
-            let session = session.ok().flatten().ok_or(RecoveryError::Unknown)?;
+            let session = session.await.ok().flatten().ok_or(RecoveryError::Unknown)?;
             let session = Session::decode(&session).map_err(|_| RecoveryError::Unknown)?;
-            if last_heard.is_ok_and(|entries| entries.is_empty()) {
+            // In one command: what was heard last is there, so all that follows it is. What is added from now on, this
+            // server delivers itself.
+            let entries = link.xrange(&stream, &offset, "+").await.map_err(|_| RecoveryError::Unknown)?;
+            let mut entries = entries.iter().filter_map(|entry| Some((Offset::parse(&entry.id)?, entry)));
+            if entries.next().is_none_or(|(first, _)| first != from) {
                 return Err(RecoveryError::Trimmed);
             }
             let is_in = |room: &str| session.rooms.iter().any(|own| *own == *room);
             let (mut missed, mut last) = (Vec::new(), from);
-            for _ in 0..MAX_READS {
-                let from = last.next().to_string();
-                let entries = link.xrange(&stream, &from, "+").await.map_err(|_| RecoveryError::Unknown)?;
-                if entries.is_empty() {
-                    break;
-                }
-                for entry in &entries {
-                    last = Offset::parse(&entry.id).ok_or(RecoveryError::Unknown)?;
-                    let fields = entry.fields.iter().map(|(name, value)| (&name[..], value));
-                    let Ok(Message { namespace: Some(name), body, .. }) = Entry::decode(fields) else {
-                        continue;
-                    };
-                    let Body::Broadcast { packet, request_id: None, opts } = body else { continue };
-                    let is_kept = packet.id.is_none() && !opts.flags.volatile;
-                    if name == namespace && is_kept && opts.includes(is_in) {
-                        missed.extend(packet.data.with_text_argument(&entry.id).ok());
-                    }
+            for (id, entry) in entries {
+                last = id;
+                let fields = entry.fields.iter().map(|(name, value)| (&name[..], value));
+                let Ok(Message { namespace: Some(name), body, .. }) = Entry::decode(fields) else { continue };
+                let Body::Broadcast { packet, request_id: None, opts } = body else { continue };
+                let is_kept = packet.id.is_none() && !opts.flags.volatile;
+                if name == namespace && is_kept && opts.includes(is_in) {
+                    missed.extend(packet.data.with_text_argument(&entry.id).ok());
                 }
             }
             let data = match session.data {
@@ -496,5 +490,3 @@ pub(super) fn position(offset: Offset) -> Position {
 
 /// How long an event of this server waits for Redis to take it, before its own clients hear it without an offset.
 const ADD_PATIENCE: Duration = Duration::from_millis(500);
-/// Node's: who is so far behind that the stream grows faster than it is read gets what came.
-const MAX_READS: usize = 100;
