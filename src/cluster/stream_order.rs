@@ -111,9 +111,25 @@ pub(super) async fn deliver_in_order(node: Weak<Node<Streams>>, mut items: mpsc:
                 }
             },
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                tracing::debug!("an event is delivered without an offset: it did not come back from the stream");
-                drop(own.0.pop_front());
+                own.0.pop_front().into_iter().for_each(Emitted::deliver_late);
                 own.deliver_lost();
+            }
+        }
+    }
+}
+
+impl Emitted {
+    fn deliver_late(self) {
+        match self.added {
+            Added::Is(id) => {
+                tracing::debug!(%id, "an event is delivered without an offset: it was not read back in time");
+                self.kept.deliver_late(position(id));
+            }
+            Added::Waits(_) | Added::IsNot => {
+                tracing::debug!(
+                    "an event is delivered without an offset: the stream did not take it in time"
+                );
+                drop(self.kept);
             }
         }
     }
@@ -139,8 +155,7 @@ impl OwnEvents {
     /// Delivers those that are next and not in the stream.
     fn deliver_lost(&mut self) {
         while self.0.front().is_some_and(|first| matches!(first.added, Added::IsNot)) {
-            tracing::debug!("an event is delivered without an offset: the stream did not take it in time");
-            drop(self.0.pop_front());
+            self.0.pop_front().into_iter().for_each(Emitted::deliver_late);
         }
     }
 
@@ -162,7 +177,7 @@ impl OwnEvents {
         for earlier in std::mem::take(&mut self.0) {
             match earlier.added {
                 Added::Is(added) if added > id => self.0.push_back(earlier),
-                _ => drop(earlier),
+                _ => earlier.deliver_late(),
             }
         }
         if let Some(Emitted { kept, .. }) = it {

@@ -3,7 +3,7 @@
 //! ```text
 //!  emit ─▶ Waiting ─▶ Adapter::broadcast_kept(KeptEvent) ─▶ other servers
 //!             ▲            └─ its place is known ─▶ KeptEvent::deliver ─▶ own sockets, with an offset
-//!             │            └─ it will not be known: dropped ─────────────▶ own sockets, without one
+//!             │            └─ it will not be, or too late ─ ─────────────▶ own sockets, without one
 //!             └─ acknowledgements, events that ask for one: behind the events that are for the same socket
 //! ```
 //!
@@ -22,7 +22,8 @@ use crate::proto::EncodedMessage;
 use crate::proto::socketio::Payload;
 
 /// An event of this server that its [`Adapter`](super::Adapter) keeps, on its way to this server's own sockets. They hear
-/// it exactly once: when [`KeptEvent::deliver`] says its place, or, without a place, when it is dropped.
+/// it exactly once: when [`KeptEvent::deliver`] says its place, or, without an offset, when it has waited for too long
+/// ([`KeptEvent::deliver_late`]) or is dropped.
 #[must_use = "dropped, it is delivered without an offset"]
 pub struct KeptEvent {
     /// Until it is delivered.
@@ -73,28 +74,35 @@ impl KeptEvent {
     /// Gives the event to the sockets of this server that are meant; `offset` is added as its last argument. Called in the
     /// order of positions, together with [`LocalNode::broadcast_at`](super::LocalNode::broadcast_at).
     pub fn deliver(mut self, offset: &str, position: Position) {
-        self.deliver_to_all(Some((offset, position)));
+        self.deliver_as(&Place::Here(offset, position));
     }
 
-    fn deliver_to_all(&mut self, place: Option<(&str, Position)>) {
+    /// Gives the event, which has this position, to them before what comes before it; so without an offset.
+    pub fn deliver_late(mut self, position: Position) {
+        self.deliver_as(&Place::Elsewhere(position));
+    }
+
+    fn deliver_as(&mut self, place: &Place<'_>) {
         let Some(namespace) = self.namespace.take().and_then(|namespace| namespace.upgrade()) else { return };
         let Some(store) = namespace.shared_store() else { return };
         let Emitted { event, to, key, .. } = &*self.event;
         let message = match place {
-            Some((offset, _)) => event
+            Place::Here(offset, _) => event
                 .with_text_argument(offset)
                 .ok()
                 .and_then(|event| namespace.encode_plain(&event))
                 .map(|message| prepared(keyed(message, key.as_ref()), to)),
-            None => self.event.plain(&namespace),
+            Place::Elsewhere(_) | Place::Unknown => self.event.plain(&namespace),
         };
         let mut to = to.clone();
         let rooms = namespace.rooms().read();
         let mut tail = store.lock();
         let behind = tail.waiting().take(self.event.number);
         if let Some(message) = message {
-            if let Some((_, position)) = place {
-                tail.note(position, &message, &mut to);
+            match place {
+                Place::Here(_, position) => tail.note(*position, &message, &mut to),
+                Place::Elsewhere(position) => tail.note_late(*position, &message, &mut to),
+                Place::Unknown => tail.note_unknown(),
             }
             // Under the lock of the tail: everybody hears in its order.
             send(&rooms, &message, &to);
@@ -112,8 +120,18 @@ impl KeptEvent {
 
 impl Drop for KeptEvent {
     fn drop(&mut self) {
-        self.deliver_to_all(None);
+        self.deliver_as(&Place::Unknown);
     }
+}
+
+/// Where an event is among those of all servers.
+enum Place<'a> {
+    /// It is its turn.
+    Here(&'a str, Position),
+    /// Others that come before it are still to be delivered.
+    Elsewhere(Position),
+    /// Perhaps nowhere.
+    Unknown,
 }
 
 impl Emitted {

@@ -470,12 +470,13 @@ pub(crate) fn take_session(
             }))
         }));
     }
+    let unknown = namespace.shared_store().map_or(0, |store| store.lock().unknown());
     let Some(restoring) = namespace.adapter().map(|adapter| adapter.restore_session(pid, offset)) else {
         return Ok(Ok(None));
     };
     // A task of its own: the adapter has given the session away, and if the client goes meanwhile, it is kept again.
     let restoring = tokio::spawn(async move {
-        let mut returning = SharedReturning::new(&namespace, restoring.await?);
+        let mut returning = SharedReturning::new(&namespace, restoring.await?, unknown);
         // Otherwise it would come back for ever, and never get it all.
         if namespace.shared_store().is_some_and(|store| !returning.fits(store)) {
             returning.arrive();

@@ -37,6 +37,8 @@ pub(crate) struct Tail {
     dropped: Position,
     /// Clients that came back have all up to these positions.
     ahead: HashMap<SocketId, Position>,
+    /// How many events were delivered without one knowing their position.
+    unknown: u64,
     /// What is to be delivered.
     waiting: Waiting,
 }
@@ -84,16 +86,7 @@ impl Tail {
         message: &Arc<EncodedMessage>,
         to: &mut BroadcastOptions,
     ) {
-        let now = Instant::now();
-        self.events.push_back(Event {
-            position,
-            message: Arc::clone(message),
-            rooms: to.rooms.as_slice().into(),
-            except: to.except.as_slice().into(),
-            delivered: now,
-        });
-        self.bytes += message.len() + EVENT_OVERHEAD;
-        self.drop_old(now);
+        self.push(position, message, to);
         if !self.ahead.is_empty() {
             self.ahead.retain(|sid, has| {
                 let keep = *has >= position;
@@ -105,6 +98,36 @@ impl Tail {
         }
     }
 
+    /// The same for one that is delivered before others that have earlier positions.
+    pub(crate) fn note_late(
+        &mut self,
+        position: Position,
+        message: &Arc<EncodedMessage>,
+        to: &mut BroadcastOptions,
+    ) {
+        self.push(position, message, to);
+        let have_it = self.ahead.iter().filter(|(_, has)| **has >= position);
+        to.except.extend(have_it.map(|(sid, _)| Room::from(sid)));
+    }
+
+    /// The same for one whose position is not known: who is on the way back may have it, or not.
+    pub(crate) fn note_unknown(&mut self) {
+        self.unknown += 1;
+    }
+
+    fn push(&mut self, position: Position, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
+        let delivered = Instant::now();
+        self.events.push_back(Event {
+            position,
+            message: Arc::clone(message),
+            rooms: to.rooms.as_slice().into(),
+            except: to.except.as_slice().into(),
+            delivered,
+        });
+        self.bytes += message.len() + EVENT_OVERHEAD;
+        self.drop_old(delivered);
+    }
+
     fn drop_old(&mut self, now: Instant) {
         let is_old = |event: &Event| now.duration_since(event.delivered) > KEPT_FOR;
         while self.bytes > MAX_BYTES || self.events.front().is_some_and(is_old) {
@@ -112,6 +135,11 @@ impl Tail {
             self.bytes -= event.message.len() + EVENT_OVERHEAD;
             self.dropped = self.dropped.max(event.position);
         }
+    }
+
+    /// To be asked for before the adapter is asked for a session.
+    pub(crate) fn unknown(&self) -> u64 {
+        self.unknown
     }
 
     /// The events of this server whose places are not known yet.
@@ -131,14 +159,16 @@ pub(crate) struct SharedReturning {
     session: Option<KeptSession>,
     missed: Vec<Arc<EncodedMessage>>,
     last: Position,
+    /// [`Tail::unknown`] at the beginning.
+    unknown: u64,
 }
 
 impl SharedReturning {
     /// Encodes what was missed.
-    pub(crate) fn new(namespace: &Namespace, restored: RestoredSession) -> SharedReturning {
+    pub(crate) fn new(namespace: &Namespace, restored: RestoredSession, unknown: u64) -> SharedReturning {
         let RestoredSession { session, missed, last } = restored;
         let missed = missed.iter().filter_map(|event| namespace.encode_plain(event)).map(Arc::new).collect();
-        SharedReturning { namespace: namespace.clone(), session: Some(session), missed, last }
+        SharedReturning { namespace: namespace.clone(), session: Some(session), missed, last, unknown }
     }
 
     /// Whether what it missed is no more than a send queue holds.
@@ -153,7 +183,7 @@ impl SharedReturning {
     /// All that it missed; `None` if a part is not known any more, or if it is more than a send queue holds. From now on it
     /// hears what follows. Called under the locks of the rooms and of the tail.
     pub(crate) fn missed(&self, store: &SharedStore, tail: &mut Tail) -> Option<Vec<Arc<EncodedMessage>>> {
-        if tail.dropped > self.last {
+        if tail.dropped > self.last || tail.unknown != self.unknown {
             return None;
         }
         let session = self.session();

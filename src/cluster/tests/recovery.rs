@@ -24,7 +24,7 @@ fn emitters(servers: &[&Server], stop: &Arc<AtomicBool>) -> Vec<std::thread::Joi
             while !stop.load(Ordering::SeqCst) {
                 io.emit("n", &(index, number)).unwrap();
                 number += 1;
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(5));
             }
             number
         })
@@ -39,7 +39,7 @@ async fn the_clients_of_all_servers_hear_one_order_with_rising_offsets() {
     let mut clients = [TestClient::connect(&a).await.unwrap(), TestClient::connect(&b).await.unwrap()];
     let stop = Arc::new(AtomicBool::new(false));
     let emitters = emitters(&[&a, &a, &b, &b], &stop);
-    sleep(Duration::from_millis(300)).await;
+    sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::SeqCst);
     let emitted: u64 = emitters.into_iter().map(|emitter| emitter.join().unwrap()).sum();
     let mut heard = [Vec::new(), Vec::new()];

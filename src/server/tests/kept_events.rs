@@ -280,3 +280,54 @@ async fn a_session_whose_client_goes_while_it_is_restored_is_kept() {
     let answer = client.poll().await;
     assert!(answer.starts_with(r#"42["n",1,"at-1"]|40{"#) && answer.contains(&pid), "{answer}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_on_the_way_back_gets_what_is_delivered_late_meanwhile_once() {
+    let (keeper, io) = keeping(|builder| builder);
+    let pid = lost(&io).await;
+    keeper.0.lock().last = 5;
+    keeper.0.lock().missed = vec![Payload::event("n", &(5, "at-5")).unwrap()];
+    let (open, gate) = tokio::sync::oneshot::channel();
+    keeper.0.lock().gate = Some(gate);
+    let client = come_back(&io, &pid).await;
+    for number in 5..=7 {
+        io.emit("n", &number).unwrap();
+    }
+    let late = |position| {
+        let event = keeper.0.lock().events.pop_front().unwrap();
+        event.deliver_late((position, 0));
+    };
+    // The first one it has from the adapter.
+    late(5);
+    late(6);
+    open.send(()).unwrap();
+    let heard = client.poll().await;
+    assert!(heard.starts_with(r#"42["n",5,"at-5"]|42["n",6]|40{"#) && heard.contains(&pid), "{heard}");
+    late(7);
+    assert_eq!(client.poll().await, r#"42["n",7]"#);
+
+    // It has up to 5: another one with this place is not for it.
+    io.emit("n", &5).unwrap();
+    late(5);
+    io.emit("n", &8).unwrap();
+    keeper.0.lock().last = 7;
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["n",8,"at-8"]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_have_missed_an_event_without_a_place_comes_once_more() {
+    let (keeper, io) = keeping(|builder| builder);
+    let pid = lost(&io).await;
+    let (open, gate) = tokio::sync::oneshot::channel();
+    keeper.0.lock().gate = Some(gate);
+    let client = come_back(&io, &pid).await;
+    io.emit("n", &1).unwrap();
+    keeper.give_up();
+    open.send(()).unwrap();
+    settle().await;
+    assert!(client.poll().await.ends_with('1'));
+    assert!(keeper.0.lock().sessions.contains_key(&pid));
+    let client = come_back(&io, &pid).await;
+    assert!(client.poll().await.contains(&pid));
+}
