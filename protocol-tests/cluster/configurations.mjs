@@ -20,24 +20,39 @@ const streams = (count, env = {}) => ({
   streams: count,
   env: { ADAPTER: "redis-streams", STREAM_COUNT: String(count), ...env },
 });
+const SHARDED_PUBSUB = { STREAM_SHARDED_PUBSUB: "1" };
+const more = (configuration, env) => ({ ...configuration, env: { ...configuration.env, ...env } });
+const msgpack = (configuration) => ({ ...more(configuration, { PARSER: "msgpack" }), parser: "msgpack" });
+const recovery = (configuration) => ({ ...more(configuration, { RECOVERY: "1" }), recovery: true });
+const onCluster = (configuration) => ({ ...configuration, redisCluster: true });
 
 const EVERY = {
   classic: classic(),
   "classic-specific": classic({ SPECIFIC_RESPONSE: "1" }),
-  "classic-msgpack": { ...classic({ PARSER: "msgpack" }), parser: "msgpack" },
+  "classic-msgpack": msgpack(classic()),
   "sharded-dynamic": sharded("dynamic"),
   "sharded-private": sharded("dynamic-private"),
   "sharded-static": sharded("static"),
-  "sharded-msgpack": { ...sharded("dynamic"), env: { ...sharded("dynamic").env, PARSER: "msgpack" }, parser: "msgpack" },
+  "sharded-msgpack": msgpack(sharded("dynamic")),
   streams: streams(1),
-  "streams-spubsub": streams(1, { STREAM_SHARDED_PUBSUB: "1" }),
+  "streams-spubsub": streams(1, SHARDED_PUBSUB),
   "streams-4": streams(4),
-  "streams-4-spubsub": streams(4, { STREAM_SHARDED_PUBSUB: "1" }),
-  "streams-msgpack": { ...streams(1, { PARSER: "msgpack" }), parser: "msgpack" },
-  "classic-cluster": { ...classic(), redisCluster: true },
-  "sharded-cluster": { ...sharded("dynamic"), redisCluster: true },
-  "streams-recovery": { ...streams(1, { RECOVERY: "1" }), recovery: true },
-  "streams-4-recovery": { ...streams(4, { RECOVERY: "1" }), recovery: true },
+  "streams-4-spubsub": streams(4, SHARDED_PUBSUB),
+  "streams-msgpack": msgpack(streams(1)),
+  "classic-cluster": onCluster(classic()),
+  "sharded-cluster": onCluster(sharded("dynamic")),
+  "streams-cluster": onCluster(streams(1)),
+  "streams-cluster-spubsub": onCluster(streams(1, SHARDED_PUBSUB)),
+  "streams-4-cluster": onCluster(streams(4)),
+  "streams-4-cluster-spubsub": onCluster(streams(4, SHARDED_PUBSUB)),
+  "streams-recovery": recovery(streams(1)),
+  "streams-spubsub-recovery": recovery(streams(1, SHARDED_PUBSUB)),
+  "streams-4-recovery": recovery(streams(4)),
+  "streams-4-spubsub-recovery": recovery(streams(4, SHARDED_PUBSUB)),
+  "streams-msgpack-recovery": recovery(msgpack(streams(1))),
+  "streams-4-msgpack-recovery": recovery(msgpack(streams(4, SHARDED_PUBSUB))),
+  "streams-cluster-recovery": onCluster(recovery(streams(1))),
+  "streams-4-cluster-recovery": onCluster(recovery(streams(4, SHARDED_PUBSUB))),
 };
 
 export const CONFIGURATIONS = Object.entries(EVERY).map(([name, configuration]) => ({

@@ -27,8 +27,15 @@ export function missingRedis() {
   }
 }
 
+async function connected(client) {
+  client.on("error", () => {}); // it connects again by itself
+  await client.connect();
+  return client;
+}
+
 export class Redis {
   #child;
+  #client;
   #folder = mkdtempSync(join(tmpdir(), "cluster-tests-redis-"));
   #arguments;
 
@@ -63,13 +70,18 @@ export class Redis {
   }
 
   // A client for commands of the tests, connected at the first use.
-  async client() {
-    if (!this.connected) {
-      this.connected = createClient({ url: this.url });
-      this.connected.on("error", () => {}); // it connects again by itself
-      await this.connected.connect();
-    }
-    return this.connected;
+  client() {
+    this.#client ??= connected(createClient({ url: this.url }));
+    return this.#client;
+  }
+
+  // For the server that has the key; without one, for any.
+  async command(key, ...args) {
+    return (await this.client()).sendCommand(args);
+  }
+
+  async keys(pattern) {
+    return (await this.client()).keys(pattern);
   }
 
   async flush() {
@@ -95,7 +107,7 @@ export class Redis {
   }
 
   async stop() {
-    this.connected?.destroy();
+    (await this.#client)?.destroy();
     await this.kill();
     this.discard();
   }
@@ -109,6 +121,8 @@ export class Redis {
 
 // Three masters that share the slots.
 export class RedisCluster {
+  #client;
+
   static async start() {
     const cluster = new RedisCluster();
     cluster.masters = [];
@@ -135,13 +149,17 @@ export class RedisCluster {
     return this.masters.map(({ url }) => url).join(",");
   }
 
-  async client() {
-    if (!this.connected) {
-      this.connected = createCluster({ rootNodes: this.masters.map(({ url }) => ({ url })) });
-      this.connected.on("error", () => {});
-      await this.connected.connect();
-    }
-    return this.connected;
+  client() {
+    this.#client ??= connected(createCluster({ rootNodes: this.masters.map(({ url }) => ({ url })) }));
+    return this.#client;
+  }
+
+  async command(key, ...args) {
+    return (await this.client()).sendCommand(key, false, args);
+  }
+
+  async keys(pattern) {
+    return (await Promise.all(this.masters.map((master) => master.keys(pattern)))).flat();
   }
 
   async flush() {
@@ -149,7 +167,7 @@ export class RedisCluster {
   }
 
   async stop() {
-    this.connected?.destroy();
+    (await this.#client)?.destroy();
     await Promise.all(this.masters.map((master) => master.stop()));
   }
 }

@@ -91,9 +91,8 @@ export const EMITTERS = [
     "streams emitter",
     async (t) => {
       const { stage } = t.cluster;
-      const redis = await t.cluster.redis.client();
       const key = t.configuration.streams > 1 ? "socket.io-3" : "socket.io"; // that of `/` and of `/chat`
-      const add = (fields) => redis.sendCommand(["XADD", key, "MAXLEN", "~", "10000", "*", ...Object.entries(fields).flat()]);
+      const add = (fields) => t.cluster.redis.command(key, "XADD", key, "MAXLEN", "~", "10000", "*", ...Object.entries(fields).flat());
       const vector = (name) => vectors.find((each) => each.name === name).fields;
       const [room1, room2, r2] = [await t.clients({ rooms: ["room1"] }), await t.clients({ rooms: ["room2"] }), await t.clients({ rooms: ["room1", "r2"] })];
       const everybody = [...room1, ...room2, ...r2];
