@@ -71,9 +71,9 @@ export class ClusterNode {
 export class Cluster {
   static async start(configuration, names, redis, command) {
     const cluster = new Cluster();
-    const env = { ...configuration.env, REDIS_URL: redis.url };
+    const envOf = (name) => ({ ...configuration.env, ...configuration.envOf?.(name), REDIS_URL: redis.url });
     const clientOptions = configuration.parser === "msgpack" ? { parser: msgpackParser } : {};
-    const start = (name) => ClusterNode.start(name, isNode(name) ? REFERENCE.server : command, env, clientOptions);
+    const start = (name) => ClusterNode.start(name, isNode(name) ? REFERENCE.server : command, envOf(name), clientOptions);
     const started = await Promise.allSettled(names.map(start));
     cluster.nodes = started.flatMap(({ value }) => value ?? []);
     Object.assign(cluster, { configuration, redis });
@@ -92,6 +92,7 @@ export class Cluster {
       await this.counted(this.nodes.length, { nsp });
       await this.connected(nsp);
     }
+    if (this.configuration.mixedModes) return []; // not all rooms are for all
     this.stage = await Stage.set(this, "/");
     return this.stage.unreached;
   }

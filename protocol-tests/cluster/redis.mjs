@@ -11,6 +11,8 @@ import { until, within } from "../harness/wait.mjs";
 
 const START_MS = 10_000;
 const CLUSTER_MS = 30_000;
+const MASTERS = 3;
+const NODE_TIMEOUT_MS = 1500; // after which a master that has a replica counts as lost
 const running = new Set();
 
 process.on("exit", () => {
@@ -119,34 +121,58 @@ export class Redis {
   }
 }
 
-// Three masters that share the slots.
+// Three masters that share the slots; with `replicas` one for each, which soon take over from a master that is lost.
 export class RedisCluster {
   #client;
 
-  static async start() {
+  static async start({ replicas = 0 } = {}) {
     const cluster = new RedisCluster();
-    cluster.masters = [];
-    for (let i = 0; i < 3; i++) {
-      // The port that the masters talk to each other on would else be 10000 above, among those of outgoing connections.
-      const bus = await freePort();
-      cluster.masters.push(await Redis.start("--cluster-enabled", "yes", "--cluster-port", String(bus)));
-    }
-    const addresses = cluster.masters.map(({ port }) => `127.0.0.1:${port}`);
+    const start = async () => {
+      // The port that the servers talk to each other on would else be 10000 above, among those of outgoing connections.
+      const settings = { "cluster-enabled": "yes", "cluster-port": await freePort() };
+      // A replica does not wait for others before it copies its master.
+      if (replicas > 0) Object.assign(settings, { "cluster-node-timeout": NODE_TIMEOUT_MS, "repl-diskless-sync-delay": 0 });
+      return Redis.start(...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]));
+    };
+    cluster.servers = await Promise.all(Array.from({ length: MASTERS * (1 + replicas) }, start));
+    cluster.masters = cluster.servers.slice(0, MASTERS);
+    const addresses = cluster.servers.map(({ port }) => `127.0.0.1:${port}`);
     await within(
-      promisify(execFile)("redis-cli", ["--cluster", "create", ...addresses, "--cluster-replicas", "0", "--cluster-yes"]),
+      promisify(execFile)("redis-cli", ["--cluster", "create", ...addresses, "--cluster-replicas", String(replicas), "--cluster-yes"]),
       "redis-cli creates the cluster",
       CLUSTER_MS,
     );
-    for (const master of cluster.masters) {
-      const client = await master.client();
-      const knowsAll = async () => /cluster_state:ok[^]*cluster_known_nodes:3/.test(await client.sendCommand(["CLUSTER", "INFO"]));
-      await until(knowsAll, "every master knows the whole cluster", CLUSTER_MS);
-    }
+    await Promise.all(
+      cluster.servers.map(async (server, i) => {
+        const knowsAll = async () => {
+          const state = await server.command("", "CLUSTER", "INFO");
+          return state.includes("cluster_state:ok") && state.includes(`cluster_known_nodes:${cluster.servers.length}`);
+        };
+        await until(knowsAll, "every server knows the whole cluster", CLUSTER_MS);
+        if (i >= MASTERS) await cluster.follows(server);
+      }),
+    );
     return cluster;
   }
 
   get url() {
-    return this.masters.map(({ url }) => url).join(",");
+    return this.servers.map(({ url }) => url).join(",");
+  }
+
+  // Until a replica has all that its master has.
+  async follows(server) {
+    const linked = async () => /^role:slave[^]*master_link_status:up/m.test(await server.command("", "INFO", "replication"));
+    await until(linked, `${server.url} follows a master`, CLUSTER_MS);
+  }
+
+  // Until all who are left have another master in the place of this one, which was killed.
+  async replaced(master) {
+    const others = this.servers.filter((server) => server !== master);
+    const agreed = async () => {
+      const slots = await Promise.all(others.map((server) => server.command("", "CLUSTER", "SLOTS")));
+      return slots.flat().every(([, , [, port]]) => port !== master.port);
+    };
+    await until(agreed, "a replica takes over", CLUSTER_MS);
   }
 
   client() {
@@ -168,6 +194,6 @@ export class RedisCluster {
 
   async stop() {
     (await this.#client)?.destroy();
-    await Promise.all(this.masters.map((master) => master.stop()));
+    await Promise.all(this.servers.map((server) => server.stop()));
   }
 }
