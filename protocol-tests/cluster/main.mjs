@@ -18,6 +18,7 @@ import { printTable, summarize } from "./report.mjs";
 import { Trial } from "./trial.mjs";
 
 const CLUSTERS_AT_A_TIME = 4;
+const MORE_THAT_WAIT = 2; // of the topics that mostly wait
 const CHECKS_AT_A_TIME = 8;
 const GATHERING = "the nodes start and find each other";
 const START = {
@@ -25,8 +26,8 @@ const START = {
   cluster: () => RedisCluster.start(),
   replicated: () => RedisCluster.start({ replicas: 1 }),
 };
-// Named in the table, because the same configuration has the topic `operations`, too.
-const TITLED = ["failover", "failures", "garbage"];
+// The order is that in which they begin. Those that mostly wait come first, so that the others fill the time.
+const PATIENT = ["failover", "failures"];
 const CHECKS = {
   failover: FAILOVERS,
   failures: FAILURES,
@@ -109,8 +110,7 @@ function usage(problem) {
   process.exit(problem ? 2 : 0);
 }
 
-// What has its own nodes: a topic with a configuration in a constellation. What takes long and mostly waits comes first, so
-// that the others fill the time.
+// What has its own nodes: a topic with a configuration in a constellation.
 function jobs() {
   const all = [];
   for (const [topic, every] of Object.entries(CHECKS)) {
@@ -119,7 +119,9 @@ function jobs() {
     for (const [configurations, constellations] of TOPICS[topic]) {
       for (const configuration of configurations.filter(({ name }) => options.only.includes(name))) {
         for (const constellation of constellations.filter((name) => options.constellations.includes(name))) {
-          const column = [`${configuration.name} ${constellation}`, ...(TITLED.includes(topic) ? [topic] : [])].join(", ");
+          // The names of the configurations say the other topics.
+          const title = [...PATIENT, "garbage"].includes(topic) ? `, ${topic}` : "";
+          const column = `${configuration.name} ${constellation}${title}`;
           all.push({ topic, column, configuration, names: CONSTELLATIONS[constellation], checks });
         }
       }
@@ -130,8 +132,9 @@ function jobs() {
 
 async function runAll(all) {
   const waiting = [...all];
-  const worker = async () => {
-    for (let job; (job = waiting.shift()); ) {
+  const worker = async (topics) => {
+    while (topics.includes(waiting[0]?.topic)) {
+      const job = waiting.shift();
       const kind = job.topic === "failover" ? "replicated" : job.configuration.redisCluster ? "cluster" : "single";
       const redis = idle[kind]?.pop() ?? (await START[kind]());
       await run(job, redis);
@@ -139,7 +142,10 @@ async function runAll(all) {
       else await redis.stop(); // its masters are others now
     }
   };
-  await Promise.all(Array.from({ length: CLUSTERS_AT_A_TIME }, worker));
+  await Promise.all([
+    ...Array.from({ length: CLUSTERS_AT_A_TIME }, () => worker(Object.keys(CHECKS))),
+    ...Array.from({ length: MORE_THAT_WAIT }, () => worker(PATIENT)),
+  ]);
 }
 
 async function run({ column, configuration, names, checks }, redis) {
