@@ -14,6 +14,7 @@ const CLUSTER_MS = 30_000;
 const MASTERS = 3;
 const NODE_TIMEOUT_MS = 1500; // after which a master that has a replica counts as lost
 const running = new Set();
+const taken = new Set();
 
 process.on("exit", () => {
   for (const redis of running) redis.discard();
@@ -26,6 +27,16 @@ export function missingRedis() {
     if (error) return `${program} is missing; on Debian, as root: apt-get install redis-server`;
     const major = Number(/(?:v=|redis-cli )(\d+)/.exec(stdout)?.[1]);
     if (major < 7) return `${program} is too old, Redis 7 or newer is needed: ${stdout.trim()}`;
+  }
+}
+
+// Many start at the same time: what is free now may be what another one is about to take.
+async function ownPort() {
+  for (;;) {
+    const port = await freePort();
+    if (taken.has(port)) continue;
+    taken.add(port);
+    return port;
   }
 }
 
@@ -43,7 +54,7 @@ export class Redis {
 
   static async start(...more) {
     const redis = new Redis();
-    redis.port = await freePort();
+    redis.port = await ownPort();
     redis.#arguments = more;
     await redis.restart();
     return redis;
@@ -129,7 +140,7 @@ export class RedisCluster {
     const cluster = new RedisCluster();
     const start = async () => {
       // The port that the servers talk to each other on would else be 10000 above, among those of outgoing connections.
-      const settings = { "cluster-enabled": "yes", "cluster-port": await freePort() };
+      const settings = { "cluster-enabled": "yes", "cluster-port": await ownPort() };
       // A replica does not wait for others before it copies its master.
       if (replicas > 0) Object.assign(settings, { "cluster-node-timeout": NODE_TIMEOUT_MS, "repl-diskless-sync-delay": 0 });
       return Redis.start(...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]));
