@@ -7,6 +7,7 @@ import { Client } from "../harness/socketio_client.mjs";
 import { until, within } from "../harness/wait.mjs";
 import { isNode } from "./configurations.mjs";
 import { reaches } from "./hearing.mjs";
+import { ownPort } from "./ports.mjs";
 import { Stage } from "./stage.mjs";
 
 const COMMAND_MS = 15_000; // an answer may have to wait for the adapter's 5 s
@@ -24,7 +25,7 @@ export class ClusterNode {
 
   // Also after it was killed: a new process on the same port.
   async run() {
-    this.process = await ServerProcess.start(this.command, this.env, { port: this.process?.port });
+    this.process = await ServerProcess.start(this.command, this.env, { port: this.process?.port ?? (await ownPort()) });
     this.url = `http://127.0.0.1:${this.process.port}`;
     this.path = "/socket.io/";
     this.control = Client.open(this, { nsp: "/ctl", ...this.clientOptions });

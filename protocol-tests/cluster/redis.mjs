@@ -6,15 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { createClient, createCluster } from "redis";
-import { freePort } from "../harness/server_process.mjs";
 import { until, within } from "../harness/wait.mjs";
+import { ownPort } from "./ports.mjs";
 
 const START_MS = 10_000;
 const CLUSTER_MS = 30_000;
 const MASTERS = 3;
 const NODE_TIMEOUT_MS = 1500; // after which a master that has a replica counts as lost
 const running = new Set();
-const taken = new Set();
 
 process.on("exit", () => {
   for (const redis of running) redis.discard();
@@ -27,16 +26,6 @@ export function missingRedis() {
     if (error) return `${program} is missing; on Debian, as root: apt-get install redis-server`;
     const major = Number(/(?:v=|redis-cli )(\d+)/.exec(stdout)?.[1]);
     if (major < 7) return `${program} is too old, Redis 7 or newer is needed: ${stdout.trim()}`;
-  }
-}
-
-// Many start at the same time: what is free now may be what another one is about to take.
-async function ownPort() {
-  for (;;) {
-    const port = await freePort();
-    if (taken.has(port)) continue;
-    taken.add(port);
-    return port;
   }
 }
 
