@@ -136,10 +136,9 @@ async function runAll(all) {
     while (topics.includes(waiting[0]?.topic)) {
       const job = waiting.shift();
       const kind = job.topic === "failover" ? "replicated" : job.configuration.redisCluster ? "cluster" : "single";
-      const redis = idle[kind]?.pop() ?? (await START[kind]());
-      await run(job, redis);
-      if (kind in idle) idle[kind].push(redis);
-      else await redis.stop(); // its masters are others now
+      const redis = await run(job, async () => idle[kind]?.pop() ?? (await START[kind]()));
+      if (kind in idle && redis) idle[kind].push(redis);
+      else await redis?.stop(); // its masters are others now
     }
   };
   await Promise.all([
@@ -148,11 +147,14 @@ async function runAll(all) {
   ]);
 }
 
-async function run({ column, configuration, names, checks }, redis) {
+// Gives the Redis that it ran on, where there was one.
+async function run({ column, configuration, names, checks }, take) {
   const start = Date.now();
   const before = results.length;
   let cluster;
+  let redis;
   try {
+    redis = await take();
     await redis.flush();
     cluster = await Cluster.start(configuration, names, redis, options.server);
     const unreached = await cluster.gather();
@@ -178,4 +180,5 @@ async function run({ column, configuration, names, checks }, redis) {
   const sum = (of) => own.reduce((total, result) => total + of(result), 0);
   const seconds = ((Date.now() - start) / 1000).toFixed(1);
   console.log(`${column}: ${sum(({ passed }) => passed)} passed, ${sum(({ failures }) => failures.length)} failed, ${seconds} s`);
+  return redis;
 }

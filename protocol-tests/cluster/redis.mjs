@@ -9,7 +9,7 @@ import { createClient, createCluster } from "redis";
 import { until, within } from "../harness/wait.mjs";
 import { ownPort } from "./ports.mjs";
 
-const START_MS = 10_000;
+const START_MS = 30_000;
 const CLUSTER_MS = 30_000;
 const MASTERS = 3;
 const NODE_TIMEOUT_MS = 1500; // after which a master that has a replica counts as lost
@@ -134,7 +134,8 @@ export class RedisCluster {
       if (replicas > 0) Object.assign(settings, { "cluster-node-timeout": NODE_TIMEOUT_MS, "repl-diskless-sync-delay": 0 });
       return Redis.start(...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]));
     };
-    cluster.servers = await Promise.all(Array.from({ length: MASTERS * (1 + replicas) }, start));
+    cluster.servers = []; // one after another: each is asked by redis-cli until it answers
+    while (cluster.servers.length < MASTERS * (1 + replicas)) cluster.servers.push(await start());
     cluster.masters = cluster.servers.slice(0, MASTERS);
     const addresses = cluster.servers.map(({ port }) => `127.0.0.1:${port}`);
     await within(
