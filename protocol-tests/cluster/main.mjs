@@ -5,24 +5,36 @@ import { REFERENCE } from "../harness/defaults.mjs";
 import { ACKS } from "./checks/acks.mjs";
 import { BROADCASTS } from "./checks/broadcasts.mjs";
 import { EMITTERS } from "./checks/emitters.mjs";
-import { FAILURES } from "./checks/failures.mjs";
+import { FAILOVERS, FAILURES, GARBAGE } from "./checks/failures.mjs";
+import { MODES } from "./checks/modes.mjs";
 import { NAMESPACES } from "./checks/namespaces.mjs";
 import { RECOVERY } from "./checks/recovery.mjs";
 import { SERVER_SIDE } from "./checks/server_side.mjs";
 import { SOCKETS } from "./checks/sockets.mjs";
-import { CONFIGURATIONS, CONSTELLATIONS, FAILURE_CONFIGURATIONS, TESTED_ALONE } from "./configurations.mjs";
+import { CONFIGURATIONS, CONSTELLATIONS, isNode, TOPICS } from "./configurations.mjs";
 import { Cluster } from "./nodes.mjs";
 import { missingRedis, Redis, RedisCluster } from "./redis.mjs";
 import { printTable, summarize } from "./report.mjs";
 import { Trial } from "./trial.mjs";
 
 const CLUSTERS_AT_A_TIME = 4;
+const MORE_THAT_WAIT = 2; // of the topics that mostly wait
 const CHECKS_AT_A_TIME = 8;
 const GATHERING = "the nodes start and find each other";
-const TOPICS = {
-  operations: "every operation, from each node to each",
-  recovery: "connection state recovery across nodes",
-  failures: "Redis and nodes that fail, garbage on the channels",
+const START = {
+  single: () => Redis.start(),
+  cluster: () => RedisCluster.start(),
+  replicated: () => RedisCluster.start({ replicas: 1 }),
+};
+// The order is that in which they begin. Those that mostly wait come first, so that the others fill the time.
+const PATIENT = ["failover", "failures"];
+const CHECKS = {
+  failover: FAILOVERS,
+  failures: FAILURES,
+  garbage: GARBAGE,
+  operations: [...SERVER_SIDE, ...BROADCASTS, ...ACKS, ...SOCKETS, ...NAMESPACES, ...EMITTERS],
+  recovery: RECOVERY,
+  modes: MODES,
 };
 
 const USAGE = `usage: npm run cluster -- [options]
@@ -30,7 +42,7 @@ const USAGE = `usage: npm run cluster -- [options]
   --server COMMAND     the server under test: a shell command, contract app "conformance"; without it Node's own takes its place
   --only NAME,NAME     only these adapter configurations: ${CONFIGURATIONS.map(({ name }) => name).join(", ")}
   --topic NAME,NAME    only these topics: ${Object.keys(TOPICS).join(", ")}
-  --with NAME          only this constellation: ${Object.keys(CONSTELLATIONS).join(" or ")}
+  --with NAME,NAME     only these constellations: ${Object.keys(CONSTELLATIONS).join(", ")}
   --filter PATTERN     only operations whose name matches the regular expression
 `;
 
@@ -43,8 +55,8 @@ if (missing) {
 
 const began = Date.now();
 const results = [];
-const idle = []; // Redis servers that no cluster of nodes uses now
-let redisCluster;
+// Redis servers that no cluster of nodes uses now.
+const idle = { single: [], cluster: [] };
 
 // Ending in order lets the handlers of `exit` take nodes and Redis servers along.
 for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.on(signal, () => process.exit(code));
@@ -59,7 +71,7 @@ try {
 } catch (error) {
   results.push(crash("running", error));
 } finally {
-  await Promise.all([...idle, await redisCluster].map((redis) => redis?.stop()));
+  await Promise.all(Object.values(idle).flat().map((redis) => redis.stop()));
 }
 printTable(results, names);
 process.exit(summarize(results, (Date.now() - began) / 1000) ? 0 : 1);
@@ -98,62 +110,51 @@ function usage(problem) {
   process.exit(problem ? 2 : 0);
 }
 
-// What has its own nodes: a configuration in a constellation.
+// What has its own nodes: a topic with a configuration in a constellation.
 function jobs() {
-  const configurations = CONFIGURATIONS.filter(({ name }) => options.only.includes(name));
   const all = [];
-  for (const configuration of configurations) {
-    for (const constellation of options.constellations) {
-      const column = `${configuration.name} ${constellation}`;
-      if (options.topics.includes("recovery") && configuration.recovery) {
-        all.push({ column, configuration, constellation, checks: RECOVERY });
-      }
-      if (options.topics.includes("operations") && !configuration.recovery) {
-        const checks = [...SERVER_SIDE, ...BROADCASTS, ...ACKS, ...SOCKETS, ...NAMESPACES, ...EMITTERS];
-        all.push({ column, configuration, constellation, checks });
+  for (const [topic, every] of Object.entries(CHECKS)) {
+    const checks = every.filter(({ name }) => !options.filter || options.filter.test(name));
+    if (!options.topics.includes(topic) || checks.length === 0) continue;
+    for (const [configurations, constellations] of TOPICS[topic]) {
+      for (const configuration of configurations.filter(({ name }) => options.only.includes(name))) {
+        for (const constellation of constellations.filter((name) => options.constellations.includes(name))) {
+          // The names of the configurations say the other topics.
+          const title = [...PATIENT, "garbage"].includes(topic) ? `, ${topic}` : "";
+          const column = `${configuration.name} ${constellation}${title}`;
+          all.push({ topic, column, configuration, names: CONSTELLATIONS[constellation], checks });
+        }
       }
     }
   }
-  if (options.topics.includes("failures")) {
-    for (const configuration of FAILURE_CONFIGURATIONS.filter(({ name }) => options.only.includes(name))) {
-      for (const constellation of options.constellations) {
-        all.push({ column: `${configuration.name} ${constellation}, failures`, configuration, constellation, checks: FAILURES });
-      }
-      // Node's own nodes would crash on some of it.
-      const alone = FAILURES.filter(({ name }) => name === "garbage on the channels");
-      const column = `${configuration.name} ${TESTED_ALONE.length}F, failures`;
-      if (options.server !== REFERENCE.server) all.push({ column, configuration, names: TESTED_ALONE, checks: alone });
-    }
-  }
-  return all.map((job) => ({ ...job, checks: job.checks.filter(({ name }) => !options.filter || options.filter.test(name)) }));
+  return all.filter(({ names }) => options.server !== REFERENCE.server || names.some(isNode));
 }
 
-// Those on the Redis Cluster share it, one after another.
 async function runAll(all) {
-  const shared = all.filter(({ configuration }) => configuration.redisCluster);
-  // Those that wait for timeouts first, so that the others fill the time.
-  const longFirst = [...all].sort((a, b) => b.checks.includes(FAILURES[0]) - a.checks.includes(FAILURES[0]));
-  const single = longFirst.filter(({ configuration }) => !configuration.redisCluster);
-  if (shared.length > 0) redisCluster = RedisCluster.start();
-  const worker = async () => {
-    for (let job; (job = single.shift()); ) {
-      const redis = idle.pop() ?? (await Redis.start());
-      await run(job, redis);
-      idle.push(redis);
+  const waiting = [...all];
+  const worker = async (topics) => {
+    while (topics.includes(waiting[0]?.topic)) {
+      const job = waiting.shift();
+      const kind = job.topic === "failover" ? "replicated" : job.configuration.redisCluster ? "cluster" : "single";
+      const redis = await run(job, async () => idle[kind]?.pop() ?? (await START[kind]()));
+      if (kind in idle && redis) idle[kind].push(redis);
+      else await redis?.stop(); // its masters are others now
     }
   };
-  const lane = async () => {
-    for (const job of shared) await run(job, await redisCluster);
-    await worker();
-  };
-  await Promise.all([lane(), ...Array.from({ length: CLUSTERS_AT_A_TIME - 1 }, worker)]);
+  await Promise.all([
+    ...Array.from({ length: CLUSTERS_AT_A_TIME }, () => worker(Object.keys(CHECKS))),
+    ...Array.from({ length: MORE_THAT_WAIT }, () => worker(PATIENT)),
+  ]);
 }
 
-async function run({ column, configuration, constellation, names = CONSTELLATIONS[constellation], checks }, redis) {
+// Gives the Redis that it ran on, where there was one.
+async function run({ column, configuration, names, checks }, take) {
   const start = Date.now();
   const before = results.length;
   let cluster;
+  let redis;
   try {
+    redis = await take();
     await redis.flush();
     cluster = await Cluster.start(configuration, names, redis, options.server);
     const unreached = await cluster.gather();
@@ -179,4 +180,5 @@ async function run({ column, configuration, constellation, names = CONSTELLATION
   const sum = (of) => own.reduce((total, result) => total + of(result), 0);
   const seconds = ((Date.now() - start) / 1000).toFixed(1);
   console.log(`${column}: ${sum(({ passed }) => passed)} passed, ${sum(({ failures }) => failures.length)} failed, ${seconds} s`);
+  return redis;
 }

@@ -7,6 +7,7 @@ import { Client } from "../harness/socketio_client.mjs";
 import { until, within } from "../harness/wait.mjs";
 import { isNode } from "./configurations.mjs";
 import { reaches } from "./hearing.mjs";
+import { ownPort } from "./ports.mjs";
 import { Stage } from "./stage.mjs";
 
 const COMMAND_MS = 15_000; // an answer may have to wait for the adapter's 5 s
@@ -24,7 +25,7 @@ export class ClusterNode {
 
   // Also after it was killed: a new process on the same port.
   async run() {
-    this.process = await ServerProcess.start(this.command, this.env, { port: this.process?.port });
+    this.process = await ServerProcess.start(this.command, this.env, { port: this.process?.port ?? (await ownPort()) });
     this.url = `http://127.0.0.1:${this.process.port}`;
     this.path = "/socket.io/";
     this.control = Client.open(this, { nsp: "/ctl", ...this.clientOptions });
@@ -71,9 +72,9 @@ export class ClusterNode {
 export class Cluster {
   static async start(configuration, names, redis, command) {
     const cluster = new Cluster();
-    const env = { ...configuration.env, REDIS_URL: redis.url };
+    const envOf = (name) => ({ ...configuration.env, ...configuration.envOf?.(name), REDIS_URL: redis.url });
     const clientOptions = configuration.parser === "msgpack" ? { parser: msgpackParser } : {};
-    const start = (name) => ClusterNode.start(name, isNode(name) ? REFERENCE.server : command, env, clientOptions);
+    const start = (name) => ClusterNode.start(name, isNode(name) ? REFERENCE.server : command, envOf(name), clientOptions);
     const started = await Promise.allSettled(names.map(start));
     cluster.nodes = started.flatMap(({ value }) => value ?? []);
     Object.assign(cluster, { configuration, redis });
@@ -92,6 +93,7 @@ export class Cluster {
       await this.counted(this.nodes.length, { nsp });
       await this.connected(nsp);
     }
+    if (this.configuration.mixedModes) return []; // not all rooms are for all
     this.stage = await Stage.set(this, "/");
     return this.stage.unreached;
   }

@@ -6,11 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { createClient, createCluster } from "redis";
-import { freePort, isAsleep } from "../harness/server_process.mjs";
+import { isAsleep } from "../harness/server_process.mjs";
 import { until, within } from "../harness/wait.mjs";
+import { ownPort } from "./ports.mjs";
 
-const START_MS = 10_000;
+const START_MS = 30_000;
 const CLUSTER_MS = 30_000;
+const MASTERS = 3;
+const NODE_TIMEOUT_MS = 1500; // after which a master that has a replica counts as lost
 const running = new Set();
 
 process.on("exit", () => {
@@ -27,14 +30,21 @@ export function missingRedis() {
   }
 }
 
+async function connected(client) {
+  client.on("error", () => {}); // it connects again by itself
+  await client.connect();
+  return client;
+}
+
 export class Redis {
   #child;
+  #client;
   #folder = mkdtempSync(join(tmpdir(), "cluster-tests-redis-"));
   #arguments;
 
   static async start(...more) {
     const redis = new Redis();
-    redis.port = await freePort();
+    redis.port = await ownPort();
     redis.#arguments = more;
     await redis.restart();
     return redis;
@@ -63,13 +73,18 @@ export class Redis {
   }
 
   // A client for commands of the tests, connected at the first use.
-  async client() {
-    if (!this.connected) {
-      this.connected = createClient({ url: this.url });
-      this.connected.on("error", () => {}); // it connects again by itself
-      await this.connected.connect();
-    }
-    return this.connected;
+  client() {
+    this.#client ??= connected(createClient({ url: this.url }));
+    return this.#client;
+  }
+
+  // For the server that has the key; without one, for any.
+  async command(key, ...args) {
+    return (await this.client()).sendCommand(args);
+  }
+
+  async keys(pattern) {
+    return (await this.client()).keys(pattern);
   }
 
   async flush() {
@@ -96,7 +111,7 @@ export class Redis {
   }
 
   async stop() {
-    this.connected?.destroy();
+    (await this.#client)?.destroy();
     await this.kill();
     this.discard();
   }
@@ -108,41 +123,72 @@ export class Redis {
   }
 }
 
-// Three masters that share the slots.
+// Three masters that share the slots; with `replicas` one for each, which soon take over from a master that is lost.
 export class RedisCluster {
-  static async start() {
+  #client;
+
+  static async start({ replicas = 0 } = {}) {
     const cluster = new RedisCluster();
-    cluster.masters = [];
-    for (let i = 0; i < 3; i++) {
-      // The port that the masters talk to each other on would else be 10000 above, among those of outgoing connections.
-      const bus = await freePort();
-      cluster.masters.push(await Redis.start("--cluster-enabled", "yes", "--cluster-port", String(bus)));
-    }
-    const addresses = cluster.masters.map(({ port }) => `127.0.0.1:${port}`);
+    const start = async () => {
+      // The port that the servers talk to each other on would else be 10000 above, among those of outgoing connections.
+      const settings = { "cluster-enabled": "yes", "cluster-port": await ownPort() };
+      // A replica does not wait for others before it copies its master.
+      if (replicas > 0) Object.assign(settings, { "cluster-node-timeout": NODE_TIMEOUT_MS, "repl-diskless-sync-delay": 0 });
+      return Redis.start(...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]));
+    };
+    cluster.servers = []; // one after another: each is asked by redis-cli until it answers
+    while (cluster.servers.length < MASTERS * (1 + replicas)) cluster.servers.push(await start());
+    cluster.masters = cluster.servers.slice(0, MASTERS);
+    const addresses = cluster.servers.map(({ port }) => `127.0.0.1:${port}`);
     await within(
-      promisify(execFile)("redis-cli", ["--cluster", "create", ...addresses, "--cluster-replicas", "0", "--cluster-yes"]),
+      promisify(execFile)("redis-cli", ["--cluster", "create", ...addresses, "--cluster-replicas", String(replicas), "--cluster-yes"]),
       "redis-cli creates the cluster",
       CLUSTER_MS,
     );
-    for (const master of cluster.masters) {
-      const client = await master.client();
-      const knowsAll = async () => /cluster_state:ok[^]*cluster_known_nodes:3/.test(await client.sendCommand(["CLUSTER", "INFO"]));
-      await until(knowsAll, "every master knows the whole cluster", CLUSTER_MS);
-    }
+    await Promise.all(
+      cluster.servers.map(async (server, i) => {
+        const knowsAll = async () => {
+          const state = await server.command("", "CLUSTER", "INFO");
+          return state.includes("cluster_state:ok") && state.includes(`cluster_known_nodes:${cluster.servers.length}`);
+        };
+        await until(knowsAll, "every server knows the whole cluster", CLUSTER_MS);
+        if (i >= MASTERS) await cluster.follows(server);
+      }),
+    );
     return cluster;
   }
 
   get url() {
-    return this.masters.map(({ url }) => url).join(",");
+    return this.servers.map(({ url }) => url).join(",");
   }
 
-  async client() {
-    if (!this.connected) {
-      this.connected = createCluster({ rootNodes: this.masters.map(({ url }) => ({ url })) });
-      this.connected.on("error", () => {});
-      await this.connected.connect();
-    }
-    return this.connected;
+  // Until a replica has all that its master has.
+  async follows(server) {
+    const linked = async () => /^role:slave[^]*master_link_status:up/m.test(await server.command("", "INFO", "replication"));
+    await until(linked, `${server.url} follows a master`, CLUSTER_MS);
+  }
+
+  // Until all who are left have another master in the place of this one, which was killed.
+  async replaced(master) {
+    const others = this.servers.filter((server) => server !== master);
+    const agreed = async () => {
+      const slots = await Promise.all(others.map((server) => server.command("", "CLUSTER", "SLOTS")));
+      return slots.flat().every(([, , [, port]]) => port !== master.port);
+    };
+    await until(agreed, "a replica takes over", CLUSTER_MS);
+  }
+
+  client() {
+    this.#client ??= connected(createCluster({ rootNodes: this.masters.map(({ url }) => ({ url })) }));
+    return this.#client;
+  }
+
+  async command(key, ...args) {
+    return (await this.client()).sendCommand(key, false, args);
+  }
+
+  async keys(pattern) {
+    return (await Promise.all(this.masters.map((master) => master.keys(pattern)))).flat();
   }
 
   async flush() {
@@ -150,7 +196,7 @@ export class RedisCluster {
   }
 
   async stop() {
-    this.connected?.destroy();
-    await Promise.all(this.masters.map((master) => master.stop()));
+    (await this.#client)?.destroy();
+    await Promise.all(this.servers.map((server) => server.stop()));
   }
 }

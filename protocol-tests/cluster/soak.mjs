@@ -27,11 +27,13 @@ if (missing) {
   console.error(`MISSING: ${missing}`);
   process.exit(1);
 }
-const configuration = CONFIGURATIONS.find(({ name }) => name === (values.adapter ?? "classic"));
+const possible = CONFIGURATIONS.filter(({ redisCluster, mixedModes }) => !redisCluster && !mixedModes);
+const configuration = possible.find(({ name }) => name === (values.adapter ?? "classic"));
 const names = CONSTELLATIONS[values.with ?? "1N+2F"];
 const seconds = Number(values.seconds ?? 600);
 if (!configuration || !names || !(seconds > 0)) {
-  console.error("usage: npm run soak -- [--server COMMAND] [--adapter NAME] [--with 2N+1F|1N+2F] [--seconds 600]");
+  console.error("usage: npm run soak -- [--server COMMAND] [--adapter NAME] [--with NAME] [--seconds 600]");
+  console.error(`adapters: ${possible.map(({ name }) => name).join(", ")}; with: ${Object.keys(CONSTELLATIONS).join(", ")}`);
   process.exit(2);
 }
 

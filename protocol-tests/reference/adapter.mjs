@@ -2,6 +2,7 @@
 
 import { createAdapter as createClassic, createShardedAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreams } from "@socket.io/redis-streams-adapter";
+import { Cluster, Redis } from "ioredis";
 import { createClient, createCluster } from "redis";
 import { parserOptions } from "../harness/redis_parsers.mjs";
 
@@ -14,6 +15,12 @@ const ADAPTERS = {
 };
 
 export const ADAPTER_NAMES = ["none", ...Object.keys(ADAPTERS)];
+
+const CLIENTS = {
+  redis: (urls) => (urls.length > 1 ? createCluster({ rootNodes: urls.map((url) => ({ url })) }) : createClient({ url: urls[0] })),
+  ioredis: (urls) => (urls.length > 1 ? new Cluster(urls, { lazyConnect: true, shardedSubscribers: true }) : new Redis(urls[0], { lazyConnect: true })),
+};
+export const CLIENT_NAMES = Object.keys(CLIENTS);
 
 // The adapters do not catch what becomes of their commands when the connection is lost, and Node ends a process for that.
 if (env.ADAPTER in ADAPTERS) process.on("unhandledRejection", (error) => console.error(`Redis: ${error?.message}`));
@@ -40,10 +47,10 @@ function streamsOptions() {
   return { streamCount: Number(env.STREAM_COUNT ?? 1), useShardedPubSub: env.STREAM_SHARDED_PUBSUB === "1" };
 }
 
+// With the npm package `redis`, or with `ioredis` where REDIS_CLIENT says so.
 async function connect() {
   const urls = (env.REDIS_URL ?? "redis://127.0.0.1:6379").split(",");
-  const client =
-    urls.length > 1 ? createCluster({ rootNodes: urls.map((url) => ({ url })) }) : createClient({ url: urls[0] });
+  const client = CLIENTS[env.REDIS_CLIENT ?? "redis"](urls);
   // Without a listener a lost connection would end the process; the client connects again by itself.
   client.on("error", (error) => console.error(`Redis: ${error.message}`));
   await client.connect();

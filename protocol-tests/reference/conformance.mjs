@@ -2,7 +2,7 @@
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";
-import { ADAPTER_NAMES, adapterOptions } from "./adapter.mjs";
+import { ADAPTER_NAMES, adapterOptions, CLIENT_NAMES } from "./adapter.mjs";
 import { serveCaptures } from "./captures_app.mjs";
 import { serveControl } from "./control_namespace.mjs";
 import { refuse, serverOptions } from "./environment.mjs";
@@ -10,6 +10,7 @@ import { hookInto, hookIntoNamespaces, hookOptions } from "./hooks.mjs";
 
 refuse(
   ["ADAPTER", ADAPTER_NAMES],
+  ["REDIS_CLIENT", CLIENT_NAMES],
   ["SHARDED_MODE", ["dynamic", "dynamic-private", "static"]],
   ["PARSER", ["msgpack", "default"]],
   ["APP", ["conformance", "captures"]],

@@ -225,7 +225,9 @@ export const FAILURES = [
       await worksAgain(t);
     }
   }),
+];
 
+export const GARBAGE = [
   row("garbage on the channels", async (t) => {
     const withNode = t.nodes.some((node) => node.isNode);
     const redis = await t.cluster.redis.client();
@@ -255,6 +257,43 @@ export const FAILURES = [
     await t.fromEach(async (node) => same([node.process.exit, typeof (await node.do("info")).pid], [undefined, "number"], "a sign of life"));
     await worksAgain(t);
   }),
+];
+
+export const FAILOVERS = [
+  // As ioredis does, now and then; `redis` neither does so nor counts them. Only who is counted is waited for.
+  row(
+    "who subscribes on a replica counts",
+    async (t) => {
+      const client = (await t.cluster.redis.servers.at(-1).client()).duplicate();
+      client.on("error", () => {});
+      await client.connect();
+      await client.subscribe("socket.io-request#/#", () => {});
+      await t.fromEach((node) => t.cluster.counted(t.nodes.length + 1, { among: [node], ms: WAIT_MS }));
+      client.destroy();
+      await t.cluster.counted(t.nodes.length, { ms: WAIT_MS });
+    },
+    ({ family, env }) => (family === "classic" && env.REDIS_CLIENT === "ioredis" ? undefined : "classic with ioredis only"),
+  ),
+
+  // In turn, because each master has other slots and other subscriptions.
+  row(
+    "each master of a Redis Cluster is lost",
+    async (t) => {
+      const { redis } = t.cluster;
+      for (const master of redis.masters) {
+        const clients = await pairsOf(t);
+        await master.kill();
+        await t.fromEach((node) => locally(t, clients, node), t.nodes.filter((node) => !node.isNode));
+        await redis.replaced(master);
+        await worksAgain(t);
+        await t.part("the clients of before", () => Promise.all(t.nodes.map((node) => reaches(node, {}, clients, RECOVER_MS))));
+        await master.restart();
+        await redis.follows(master);
+      }
+    },
+    // With the npm package `redis` it is the sharded ones that do not always.
+    ({ family, env }) => (family === "classic" && env.REDIS_CLIENT === "ioredis" ? "with ioredis Node's classic nodes do not all subscribe again" : undefined),
+  ),
 ];
 
 // A client of each node in the rooms of the vectors, in the place of those whom a frame has made hang up.

@@ -17,7 +17,7 @@ class Wanderer {
   static async start(t, node, nsp = "/") {
     const wanderer = new Wanderer();
     wanderer.relay = await Relay.open(node);
-    const client = await Client.connect(wanderer.relay, { nsp, ...Relay.options });
+    const client = await Client.connect(wanderer.relay, { nsp, ...node.clientOptions, ...Relay.options });
     Object.assign(wanderer, { t, node, nsp, client, id: client.id });
     wanderer.client.name = `the client that began on ${node.name}`;
     client.socket.onAny((event, mark, ...args) => {
@@ -56,11 +56,11 @@ class Wanderer {
 
 // The private id under which the session of a socket lies, if it does.
 async function sessionOf(t, id) {
-  const redis = await t.cluster.redis.client();
+  const { redis } = t.cluster;
   const read = (t.cluster.sessions ??= new Map()); // a session keeps its socket's id for good
   for (const key of await redis.keys("sio:session:*")) {
     if (!read.has(key)) {
-      const value = await redis.get(key);
+      const value = await redis.command(key, "GET", key);
       if (value) read.set(key, Buffer.from(value, "base64"));
     }
     if (read.get(key)?.includes(id)) return key.slice("sio:session:".length);
