@@ -206,7 +206,9 @@ impl Namespace {
         id
     }
 
-    /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more.
+    /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more. What it
+    /// sets in [`Socket::data`] before it first waits is kept for a client that may come back
+    /// ([`ConnectionStateRecovery`]).
     pub fn on_disconnect<F, Fut>(&self, handler: F)
     where
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
