@@ -225,6 +225,14 @@ impl Namespace {
         self.everybody().emit(event, args)
     }
 
+    /// Emits the event `message` to all sockets of the namespace: Node's `send` and `write`.
+    ///
+    /// # Errors
+    /// If `args` cannot be serialized.
+    pub fn send<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
+        self.emit("message", args)
+    }
+
     /// Addresses the sockets in these rooms; see [`BroadcastOperator::to`].
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.everybody().to(rooms)
