@@ -271,7 +271,11 @@ impl<A, B: SerializeAs<A>> SerializeAs<Vec<A>> for Vec<B> {}
 
 // Not for all types: a tuple would be itself and a tuple of its elements, and the compiler could not choose.
 macro_rules! by_value {
-    ($($name:ty),*) => { $(impl SerializeAs<$name> for $name {})* };
+    ($($name:ty),*) => {$(
+        // A mistake is not to be answered with a list of numbers.
+        #[diagnostic::do_not_recommend]
+        impl SerializeAs<$name> for $name {}
+    )*};
 }
 
 by_value!(
