@@ -31,7 +31,7 @@ static COUNT: EventType<u64, u64> = EventType::new("count");
 async fn add(event: TypedEvent<f64>, (a, b): (f64, f64)) -> Result<(), HandlerError> {
     assert_eq!(event.name(), "add");
     assert!(event.wants_ack());
-    Ok(event.ack(&(a + b))?)
+    Ok(event.ack(a + b)?)
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,11 +43,11 @@ async fn a_handler_gets_what_was_declared_wherever_it_is_added() {
     ADD.on(&parent, add);
     let main = TestClient::connect(&io).await.unwrap();
     let socket = io.of("/").socket(main.id().as_str()).unwrap();
-    COUNT.on(&socket, async |event, count| event.ack(&(count + 1)));
+    COUNT.on(&socket, async |event, count| event.ack(count + 1));
     for client in [&main, &main.join("/chat").await.unwrap(), &main.join("/tenant-1").await.unwrap()] {
-        assert_eq!(ADD.emit_with_ack(client, &(1.0, 2.5)).await.unwrap(), 3.5);
+        assert_eq!(ADD.emit_with_ack(client, (1.0, 2.5)).await.unwrap(), 3.5);
     }
-    assert_eq!(COUNT.emit_with_ack(&main, &1).await.unwrap(), 2);
+    assert_eq!(COUNT.emit_with_ack(&main, 1).await.unwrap(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +64,7 @@ async fn an_event_is_emitted_to_whatever_can_be_emitted_to() {
     STARTED.emit(&io.of("/"), &job).unwrap();
     STARTED.emit(&io.to(client.id()).compress(false), &job).unwrap();
     STARTED.emit(&socket, &job).unwrap();
-    STARTED.emit(&remote, &JobRef { name: "crawl", steps: &[1, 2] }).unwrap();
+    STARTED.emit(&remote, JobRef { name: "crawl", steps: &[1, 2] }).unwrap();
     for _ in 0..5 {
         assert_eq!(STARTED.expect(&mut client).await.unwrap(), job);
     }
@@ -73,7 +73,7 @@ async fn an_event_is_emitted_to_whatever_can_be_emitted_to() {
     for _ in 0..2 {
         assert_eq!(STARTED.expect(&mut tenant).await.unwrap(), job);
     }
-    READY.emit(&io, &()).unwrap();
+    READY.emit(&io, ()).unwrap();
     READY.expect(&mut client).await.unwrap();
 }
 
@@ -85,19 +85,19 @@ async fn an_acknowledgement_is_what_was_declared_from_one_and_from_many() {
     let remote = io.fetch_sockets().await.unwrap().remove(0);
     let second = Duration::from_secs(1);
 
-    for one in [COUNT.emit_with_ack(&socket, &1), COUNT.emit_with_ack(&socket.timeout(second), &1)] {
+    for one in [COUNT.emit_with_ack(&socket, 1), COUNT.emit_with_ack(&socket.timeout(second), 1)] {
         COUNT.answer(&mut client, |count| count + 1).await.unwrap();
         assert_eq!(one.await.unwrap(), 2);
     }
-    for one in [COUNT.emit_with_ack(&remote, &1), COUNT.emit_with_ack(&remote.timeout(second), &1)] {
+    for one in [COUNT.emit_with_ack(&remote, 1), COUNT.emit_with_ack(&remote.timeout(second), 1)] {
         COUNT.answer(&mut client, |count| count + 1).await.unwrap();
         assert_eq!(one.await.unwrap(), 2);
     }
-    for many in [COUNT.emit_with_ack(&io, &1), COUNT.emit_with_ack(&io.of("/").local(), &1)] {
+    for many in [COUNT.emit_with_ack(&io, 1), COUNT.emit_with_ack(&io.of("/").local(), 1)] {
         COUNT.answer(&mut client, |count| count + 1).await.unwrap();
         assert_eq!(many.await.unwrap(), [2]);
     }
-    let silent = COUNT.emit_with_ack(&socket.timeout(second), &1);
+    let silent = COUNT.emit_with_ack(&socket.timeout(second), 1);
     assert!(matches!(silent.await, Err(AckError::Timeout)));
 }
 
@@ -106,15 +106,37 @@ async fn borrowed_values_are_written_as_owned_ones() {
     let io = Server::new();
     let mut client = TestClient::connect(&io).await.unwrap();
     NOTE.emit(&io, "text").unwrap();
-    NOTE.emit(&io, &"text".to_owned()).unwrap();
+    NOTE.emit(&io, "text".to_owned()).unwrap();
     for _ in 0..2 {
         assert_eq!(NOTE.expect(&mut client).await.unwrap(), "text");
     }
-    let answers = [NUMBERS.emit_with_ack(&io, &[1, 2][..]), NUMBERS.emit_with_ack(&io, &vec![1, 2])];
+    let answers = [NUMBERS.emit_with_ack(&io, &[1, 2][..]), NUMBERS.emit_with_ack(&io, vec![1, 2])];
     for answer in answers {
         NUMBERS.answer(&mut client, |numbers| assert_eq!(numbers, [1, 2])).await.unwrap();
         drop(answer);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_elements_of_a_tuple_may_be_borrowed_each_by_itself() {
+    type All = (String, Option<String>, Vec<String>, Job, u32);
+    const ALL: EventType<All> = EventType::new("all");
+    const PAIR: EventType<(String, Option<u32>), (String, u32)> = EventType::new("pair");
+    let io = Server::new();
+    let mut client = TestClient::connect(&io).await.unwrap();
+    let job = Job { name: "crawl".to_owned(), steps: vec![1] };
+    let owned = ("a".to_owned(), Some("b".to_owned()), vec!["c".to_owned()], job.clone(), 4);
+    ALL.emit(&io, &owned).unwrap();
+    ALL.emit(&io, ("a", Some("b"), vec!["c"], &job, 4)).unwrap();
+    ALL.emit(&io, (&owned.0, &owned.1, &owned.2[..], JobRef { name: "crawl", steps: &[1] }, &4)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(ALL.expect(&mut client).await.unwrap(), owned);
+    }
+    PAIR.emit(&io, ("none".to_owned(), &None)).unwrap();
+    assert_eq!(PAIR.expect(&mut client).await.unwrap(), ("none".to_owned(), None));
+
+    PAIR.on(&io, async |event, (text, number)| event.ack((text.as_str(), number.unwrap_or(0))));
+    assert_eq!(PAIR.emit_with_ack(&client, ("some", Some(5))).await.unwrap(), ("some".to_owned(), 5));
 }
 
 #[tokio::test(start_paused = true)]

@@ -174,12 +174,15 @@ impl Event {
         let of_namespace = of_namespace.map(|list| (list, false));
         for (list, is_own) in of_namespace.into_iter().chain(own.map(|list| (list, true))) {
             for handler in &*list.handlers {
-                match handler.is_once().then_some(is_own) {
-                    Some(true) => socket.off(&list.name, handler.id()),
-                    Some(false) => socket.home().off(&list.name, handler.id()),
-                    None => {}
+                // Of one that is called once, others may have seen the list, too.
+                let is_free = match handler.is_once().then_some(is_own) {
+                    Some(true) => socket.take_once(&list.name, handler.id()).is_some(),
+                    Some(false) => socket.home().take_once(&list.name, handler.id()).is_some(),
+                    None => true,
+                };
+                if is_free {
+                    handler.start(event(&list.name));
                 }
-                handler.start(event(&list.name));
             }
         }
     }

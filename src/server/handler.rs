@@ -11,7 +11,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
@@ -86,8 +86,8 @@ pub(crate) type HandlerFuture = BoxFuture<'static, Result<(), HandlerError>>;
 #[derive(Clone)]
 pub(crate) struct EventHandler {
     id: ListenerId,
-    /// Set when a handler that is called once has been.
-    once: Option<Arc<AtomicBool>>,
+    /// Whoever calls it takes it out of its list, and only who has found it there.
+    once: bool,
     call: Arc<dyn Fn(Event) -> HandlerFuture + Send + Sync>,
 }
 
@@ -109,7 +109,7 @@ impl EventHandler {
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
         let call = move |event| -> HandlerFuture { Box::pin(handler(event).map(HandlerOutput::into_result)) };
-        EventHandler { id: ListenerId::next(), once: None, call: Arc::new(call) }
+        EventHandler { id: ListenerId::next(), once: false, call: Arc::new(call) }
     }
 
     /// One that is called for one event alone.
@@ -118,7 +118,7 @@ impl EventHandler {
         F: Fn(Event) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        EventHandler { once: Some(Arc::default()), ..EventHandler::new(handler) }
+        EventHandler { once: true, ..EventHandler::new(handler) }
     }
 
     pub(crate) fn id(&self) -> ListenerId {
@@ -126,14 +126,10 @@ impl EventHandler {
     }
 
     pub(crate) fn is_once(&self) -> bool {
-        self.once.is_some()
+        self.once
     }
 
     pub(crate) fn start(&self, event: Event) {
-        // Two sockets may have found it at the same time.
-        if self.once.as_ref().is_some_and(|called| called.swap(true, Ordering::SeqCst)) {
-            return;
-        }
         let (socket, name) = (event.socket().clone(), event.shared_name().clone());
         let bytes = event.payload_len();
         start_holding(&socket, Occasion::Event(name), bytes, || (self.call)(event));
@@ -346,6 +342,11 @@ impl EventHandlers {
             self.0.remove(event);
         }
         Some(before)
+    }
+
+    /// Removes one handler and gives it, to the first who asks.
+    pub(crate) fn take(&mut self, event: &str, id: ListenerId) -> Option<EventHandler> {
+        self.remove(event, Some(id))?.iter().find(|handler| handler.id == id).cloned()
     }
 
     pub(crate) fn get(&self, event: &str) -> Option<RegisteredHandlers> {

@@ -116,6 +116,11 @@ impl Socket {
             self.read_listeners(|listeners| listeners.events.remove(event, listener.into()));
     }
 
+    /// Removes a handler that is called once, for whoever then calls it.
+    pub(crate) fn take_once(&self, event: &str, listener: ListenerId) -> Option<EventHandler> {
+        self.read_listeners(|listeners| listeners.events.take(event, listener))?
+    }
+
     /// Adds a catch-all listener: it sees every event of this socket, before middlewares and handlers. As it is a handler
     /// like any other, it can acknowledge; if it takes the socket out of its namespace before it first waits, no handler of
     /// the event is started. What it does for all sockets is better added once, by [`Namespace::on_any`].
@@ -232,6 +237,11 @@ impl Namespace {
         let _dropped_unlocked = self.handlers().write().events.remove(event, listener.into());
     }
 
+    /// Removes a handler that is called once, for whoever then calls it.
+    pub(crate) fn take_once(&self, event: &str, listener: ListenerId) -> Option<EventHandler> {
+        self.handlers().write().events.take(event, listener)
+    }
+
     /// Adds a catch-all listener: it sees every event of every socket, before the sockets' own catch-all listeners
     /// ([`Socket::on_any`]), middlewares and handlers.
     pub fn on_any<F, Fut>(&self, listener: F) -> ListenerId
@@ -305,8 +315,41 @@ impl Namespace {
 }
 
 impl ParentNamespace {
-    /// Adds a catch-all listener to the children to come, see [`Namespace::on_any`]. The id is for [`Namespace::off_any`]
-    /// of a child.
+    /// Adds a handler for the next event of this name alone to the children to come, see [`Namespace::once`]: each child
+    /// calls it once.
+    pub fn once<F, Fut>(&self, event: &str, handler: F) -> ListenerId
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        warn_of_special_name(event);
+        let handler = EventHandler::once(handler);
+        let id = handler.id();
+        self.template().write().events.add(event, handler);
+        id
+    }
+
+    /// Takes the handler of an event that [`ParentNamespace::on`] or [`ParentNamespace::once`] gave this id for, or with
+    /// `None` all of the event, from the children to come. Children that have it keep it, as on Node.
+    ///
+    /// # Example: from all
+    /// ```
+    /// use ferrio::{Event, Server};
+    ///
+    /// let tenants = Server::new().of_pattern("^/tenant-[0-9]+$")?;
+    /// let id = tenants.on("trial", async |_: Event| {});
+    /// tenants.off("trial", id);
+    /// for tenant in tenants.children() {
+    ///     tenant.off("trial", id);
+    /// }
+    /// # Ok::<_, ferrio::ConfigError>(())
+    /// ```
+    pub fn off(&self, event: &str, listener: impl Into<Option<ListenerId>>) {
+        let _dropped_unlocked = self.template().write().events.remove(event, listener.into());
+    }
+
+    /// Adds a catch-all listener to the children to come, see [`Namespace::on_any`]. The id is for
+    /// [`ParentNamespace::off_any`], and for [`Namespace::off_any`] of a child.
     pub fn on_any<F, Fut>(&self, listener: F) -> ListenerId
     where
         F: Fn(Event) -> Fut + Send + Sync + 'static,
@@ -316,6 +359,23 @@ impl ParentNamespace {
         let id = listener.id();
         append(&mut self.template().write().any, listener);
         id
+    }
+
+    /// Adds a catch-all listener before the others to the children to come, see [`Namespace::on_any`].
+    pub fn prepend_any<F, Fut>(&self, listener: F) -> ListenerId
+    where
+        F: Fn(Event) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        let listener = EventHandler::new(listener);
+        let id = listener.id();
+        prepend(&mut self.template().write().any, listener);
+        id
+    }
+
+    /// Takes the catch-all listener of this id, or with `None` all of them, from the children to come.
+    pub fn off_any(&self, listener: impl Into<Option<ListenerId>>) {
+        let _dropped_unlocked = without(&mut self.template().write().any, listener.into(), EventHandler::id);
     }
 
     /// Adds a handler of sockets about to leave to the children to come, see [`Namespace::on_disconnecting`].

@@ -209,6 +209,14 @@ impl Server {
         self.main.emit(event, args)
     }
 
+    /// Emits the event `message` to all sockets of the main namespace: Node's `send` and `write`.
+    ///
+    /// # Errors
+    /// If `args` cannot be serialized.
+    pub fn send<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
+        self.main.send(args)
+    }
+
     /// Addresses the sockets in these rooms of the main namespace; see [`BroadcastOperator::to`].
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.main.to(rooms)

@@ -210,7 +210,9 @@ impl Namespace {
         id
     }
 
-    /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more.
+    /// Adds a handler of sockets that have left the namespace, whatever the reason; they are in no room any more. What it
+    /// sets in [`Socket::data`] before it first waits is kept for a client that may come back
+    /// ([`ConnectionStateRecovery`]).
     pub fn on_disconnect<F, Fut>(&self, handler: F)
     where
         F: Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
@@ -225,6 +227,14 @@ impl Namespace {
     /// If the event's name is reserved, or if `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         self.everybody().emit(event, args)
+    }
+
+    /// Emits the event `message` to all sockets of the namespace: Node's `send` and `write`.
+    ///
+    /// # Errors
+    /// If `args` cannot be serialized.
+    pub fn send<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Addresses the sockets in these rooms; see [`BroadcastOperator::to`].

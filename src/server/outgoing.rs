@@ -161,8 +161,28 @@ impl Namespace {
 
 impl ParentNamespace {
     /// Adds a listener of what is emitted to the children to come, see [`Namespace::on_any_outgoing`].
-    pub fn on_any_outgoing(&self, listener: impl Fn(&OutgoingEvent) + Send + Sync + 'static) {
-        append(&mut self.template().write().outgoing, OutgoingListener::new(listener));
+    pub fn on_any_outgoing(&self, listener: impl Fn(&OutgoingEvent) + Send + Sync + 'static) -> ListenerId {
+        let listener = OutgoingListener::new(listener);
+        let id = listener.id();
+        append(&mut self.template().write().outgoing, listener);
+        id
+    }
+
+    /// Adds such a listener before the others, see [`Namespace::on_any_outgoing`].
+    pub fn prepend_any_outgoing(
+        &self,
+        listener: impl Fn(&OutgoingEvent) + Send + Sync + 'static,
+    ) -> ListenerId {
+        let listener = OutgoingListener::new(listener);
+        let id = listener.id();
+        prepend(&mut self.template().write().outgoing, listener);
+        id
+    }
+
+    /// Takes the listener of what is emitted that has this id, or with `None` all of them, from the children to come.
+    pub fn off_any_outgoing(&self, listener: impl Into<Option<ListenerId>>) {
+        let id = listener.into();
+        let _dropped_unlocked = without(&mut self.template().write().outgoing, id, OutgoingListener::id);
     }
 }
 

@@ -17,13 +17,14 @@ use super::disconnect::DisconnectReason;
 use super::event::Event;
 use super::handler::{
     ConnectHandler, DisconnectHandler, EventHandler, HandlerError, HandlerOutput, ListenerId, Middleware,
-    MiddlewareOutput, warn_of_special_name,
+    MiddlewareOutput, ServerSideHandler, warn_of_special_name,
 };
 use super::handlers::{Handlers, append};
 use super::handshake::{AuthError, Handshake};
 use super::namespace::Namespace;
 use super::namespaces::Registry;
 use super::rooms::IntoRooms;
+use super::server_side::ServerSideEvent;
 use super::socket::{EmitError, Socket};
 use super::{Server, ServerBuilder};
 use crate::engine::ConfigError;
@@ -34,7 +35,7 @@ use crate::sync::RwLock;
 ///
 /// A child comes to be when the first client asks for its name, and is found by its exact name from then on. Middlewares
 /// and handlers that are added here are copied to each child when it is made; those that are added later reach only
-/// later children.
+/// later children, and so does the removal of one ([`ParentNamespace::off`]): a child is rid of it by [`Namespace::off`].
 ///
 /// # Example: a namespace for each tenant
 /// ```
@@ -123,6 +124,18 @@ impl ParentNamespace {
         id
     }
 
+    /// Adds a handler of what other servers emit to their peers in a child to the children to come, see
+    /// [`Namespace::on_server_side`].
+    pub fn on_server_side<F, Fut>(&self, event: &str, handler: F)
+    where
+        F: Fn(ServerSideEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: HandlerOutput> + Send + 'static,
+    {
+        let mut handlers = self.inner.handlers.write();
+        let list = handlers.server_side.entry(event.into()).or_default();
+        append(list, ServerSideHandler::new(handler));
+    }
+
     /// Adds a handler of sockets that left to the children to come, see [`Namespace::on_disconnect`].
     pub fn on_disconnect<F, Fut>(&self, handler: F)
     where
@@ -138,6 +151,14 @@ impl ParentNamespace {
     /// If there are children, and the event's name is reserved or `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         self.everybody().emit(event, args)
+    }
+
+    /// Emits the event `message` to all sockets of all children: Node's `send` and `write`.
+    ///
+    /// # Errors
+    /// If there are children, and `args` cannot be serialized.
+    pub fn send<T: Serialize + ?Sized>(&self, args: &T) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Addresses the sockets in these rooms of all children; see
@@ -171,8 +192,13 @@ impl ParentNamespace {
         self.everybody().compress(compress)
     }
 
+    /// Addresses all sockets of all children, with an event that takes the place of the waiting one with the same key.
+    pub fn coalesce(&self, key: &str) -> ParentBroadcastOperator {
+        self.everybody().coalesce(key)
+    }
+
     fn everybody(&self) -> ParentBroadcastOperator {
-        ParentBroadcastOperator { parent: self.clone(), options: BroadcastOptions::default() }
+        ParentBroadcastOperator { parent: self.clone(), options: BroadcastOptions::default(), coalesce: None }
     }
 
     /// What children to come begin with.
@@ -225,6 +251,7 @@ impl fmt::Debug for ParentNamespace {
 pub struct ParentBroadcastOperator {
     parent: ParentNamespace,
     options: BroadcastOptions,
+    coalesce: Option<Arc<str>>,
 }
 
 impl ParentBroadcastOperator {
@@ -269,6 +296,14 @@ impl ParentBroadcastOperator {
         other
     }
 
+    /// Lets what is emitted take the place of what waits with the same key, see
+    /// [`BroadcastOperator::coalesce`](super::BroadcastOperator::coalesce). Each child has keys of its own.
+    pub fn coalesce(&self, key: &str) -> ParentBroadcastOperator {
+        let mut other = self.clone();
+        other.coalesce = Some(key.into());
+        other
+    }
+
     /// Emits an event to the sockets that are addressed in the children there are now. It is encoded once for each child,
     /// whose name is a part of it.
     ///
@@ -276,7 +311,11 @@ impl ParentBroadcastOperator {
     /// If there are children, and the event's name is reserved or `args` cannot be serialized.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, args: &T) -> Result<(), EmitError> {
         for child in self.parent.children() {
-            BroadcastOperator::with_options(child, self.options.clone()).emit(event, args)?;
+            let mut sockets = BroadcastOperator::with_options(child, self.options.clone());
+            if let Some(key) = &self.coalesce {
+                sockets = sockets.coalesce(key);
+            }
+            sockets.emit(event, args)?;
         }
         Ok(())
     }

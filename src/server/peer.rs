@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::adapter::KeptSession;
 use super::disconnect::DisconnectReason;
 use super::hub::Shared;
 use super::legacy;
@@ -69,8 +68,8 @@ struct Departed {
     disconnecting: bool,
     /// Ends when the handlers have been started, under no lock.
     _visit: Option<Visit>,
-    /// For the adapter.
-    kept: Option<KeptSession>,
+    /// The rooms to which it may return, if it may.
+    kept: Option<Vec<Room>>,
 }
 
 /// Where a packet of a namespace goes.
@@ -245,7 +244,6 @@ impl Peer {
         let Joined { socket, visit, .. } = state.joined.remove(index);
         state.unroute(&socket);
         let message = farewell.then(|| socket.home().farewell()).flatten();
-        let data = socket.data_to_keep(reason);
         let (disconnecting, kept) = {
             // The DISCONNECT is the last that comes of the namespace.
             let mut rooms = socket.home().rooms().write();
@@ -259,7 +257,7 @@ impl Peer {
                 rooms.deactivate(socket.id());
                 None
             } else {
-                socket.leave_for_good(&mut rooms, data)
+                socket.leave_for_good(&mut rooms, reason)
             };
             message.into_iter().for_each(|message| self.send(message));
             (disconnecting, kept)
@@ -284,18 +282,17 @@ impl Peer {
                     for handler in socket.own_disconnecting_handlers() {
                         handler.start(&socket, reason);
                     }
-                    let data = socket.data_to_keep(reason);
-                    kept = socket.leave_for_good(&mut socket.home().rooms().write(), data);
+                    kept = socket.leave_for_good(&mut socket.home().rooms().write(), reason);
                     socket.home().tell_room_events();
-                }
-                if let (Some(kept), Some(adapter)) = (kept, socket.home().adapter()) {
-                    adapter.keep_session(kept);
                 }
                 for handler in &*socket.home().disconnect_handlers() {
                     handler.start(&socket, reason);
                 }
                 for handler in socket.own_disconnect_handlers() {
                     handler.start(&socket, reason);
+                }
+                if let Some(rooms) = kept {
+                    socket.keep_session(rooms);
                 }
                 socket.drop_listeners();
             }

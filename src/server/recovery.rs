@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  emit ─▶ offset added ─▶ Log::append + send       under the lock of the rooms and of the log: one order for all
-//!  loss ─▶ Log::keep(session)                       when the socket leaves its rooms
+//!  loss ─▶ Log::keep(session)                       with the rooms it had, when its handlers have been started
 //!  CONNECT {pid, offset} ─▶ Log::take ─▶ admit: rooms joined, what was missed, then the answer
 //! ```
 //!

@@ -439,30 +439,30 @@ impl Socket {
         self.inner.stage.store(DISCONNECTED, Ordering::SeqCst);
     }
 
-    /// What of the socket is kept for its return, if it may return after this.
-    pub(crate) fn data_to_keep(&self, reason: DisconnectReason) -> Option<Map> {
-        self.inner.pid.as_ref().filter(|_| is_recoverable(reason))?;
-        Some(self.data().values())
-    }
-
-    /// Leaves all rooms, under their lock; with `data` it may return. What comes out is for the adapter to keep.
-    pub(crate) fn leave_for_good(&self, rooms: &mut Rooms<Socket>, data: Option<Map>) -> Option<KeptSession> {
+    /// Leaves all rooms, under their lock; gives those to which the socket may return, if it may after this.
+    pub(crate) fn leave_for_good(
+        &self,
+        rooms: &mut Rooms<Socket>,
+        reason: DisconnectReason,
+    ) -> Option<Vec<Room>> {
         if let Some(store) = self.home().shared_store() {
             store.lock().forget(self.id());
-            let kept = data.zip(self.inner.pid.as_ref()).map(|(data, pid)| KeptSession {
-                sid: self.id().clone(),
-                pid: pid.as_str().to_owned(),
-                rooms: rooms.rooms_of(self.id()).cloned().collect(),
-                data,
-            });
-            rooms.remove(self.id());
-            return kept;
         }
-        if let (Some(data), Some(pid), Some(store)) = (data, &self.inner.pid, self.home().recovery_store()) {
-            store.keep(self.id(), pid, rooms.rooms_of(self.id()).cloned().collect(), data);
-        }
+        let may_return = self.inner.pid.is_some() && is_recoverable(reason);
+        let left = may_return.then(|| rooms.rooms_of(self.id()).cloned().collect());
         rooms.remove(self.id());
-        None
+        left
+    }
+
+    /// Keeps what is left of the socket, with the data that the handlers of its end have left.
+    pub(crate) fn keep_session(&self, rooms: Vec<Room>) {
+        let Some(pid) = &self.inner.pid else { return };
+        let (sid, data) = (self.id().clone(), self.data().values());
+        if let Some(store) = self.home().recovery_store() {
+            store.keep(&sid, pid, rooms, data);
+        } else if let Some(adapter) = self.home().adapter() {
+            adapter.keep_session(KeptSession { sid, pid: pid.as_str().to_owned(), rooms, data });
+        }
     }
 
     /// Undoes what a middleware did with a socket that does not get in.

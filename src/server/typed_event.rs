@@ -5,6 +5,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,7 +27,8 @@ use crate::proto::socketio::RESERVED_EVENTS;
 /// compiler sees that all agree. On the wire it is an event as any other: plain strings can be used beside it.
 ///
 /// `A` is what [`Event::args`] reads and [`Socket::emit`] writes: a tuple is the argument list, `()` is no argument,
-/// anything else is one argument. `R` is the same for the acknowledgement; without it there is none ([`NoAck`]).
+/// anything else is one argument. `R` is the same for the acknowledgement; without it there is none ([`NoAck`]). What is
+/// emitted is an `&A`, or what is written in the same way without a copy: see [`SerializeAs`].
 ///
 /// # Example: declared once, used on both sides
 /// ```
@@ -41,22 +43,24 @@ use crate::proto::socketio::RESERVED_EVENTS;
 ///
 /// const STARTED: EventType<Started> = EventType::new("started");
 /// const ADD: EventType<(f64, f64), f64> = EventType::new("add");
+/// const MOVED: EventType<(String, u32)> = EventType::new("moved");
 ///
 /// let io = Server::new();
-/// ADD.on(&io, async |event, (a, b)| event.ack(&(a + b)));
+/// ADD.on(&io, async |event, (a, b)| event.ack(a + b));
 /// STARTED.on(&io, async |event, started| {
 ///     STARTED.emit(&event.socket().broadcast(), &started)?;
 ///     Ok::<_, HandlerError>(())
 /// });
 /// STARTED.emit(&io.to("jobs"), &Started { job: "crawl".to_owned(), workers: 4 })?;
+/// MOVED.emit(&io, ("crawl", 5))?;
 /// # Ok::<_, HandlerError>(())
 /// ```
 ///
 /// # Example: what does not fit does not compile
 /// ```compile_fail
 /// # use ferrio::{EventType, Server};
-/// const RENAMED: EventType<String> = EventType::new("renamed");
-/// RENAMED.emit(&Server::new(), &5);
+/// const MOVED: EventType<(String, u32)> = EventType::new("moved");
+/// MOVED.emit(&Server::new(), ("crawl", "5"));
 /// ```
 pub struct EventType<A, R = NoAck> {
     name: &'static str,
@@ -87,8 +91,12 @@ impl<A, R> EventType<A, R> {
     ///
     /// # Errors
     /// If `args` cannot be serialized.
-    pub fn emit<B: SerializeAs<A> + ?Sized>(&self, to: &impl Emitter, args: &B) -> Result<(), EmitError> {
-        to.emit(self.name, args)
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is given by value need not be what was declared: `SerializeAs`"
+    )]
+    pub fn emit<B: SerializeAs<A>>(&self, to: &impl Emitter, args: B) -> Result<(), EmitError> {
+        to.emit(self.name, &args)
     }
 
     /// Adds a handler of the event to a server, a namespace, all children of a parent, or one socket. It is called with
@@ -105,7 +113,7 @@ impl<A, R> EventType<A, R> {
     ///
     /// async fn join(event: TypedEvent<usize>, room: String) -> Result<(), EmitError> {
     ///     event.socket().join(&room);
-    ///     event.ack(&event.socket().rooms().len())
+    ///     event.ack(event.socket().rooms().len())
     /// }
     ///
     /// JOIN.on(&Server::new().of("/chat"), join);
@@ -141,16 +149,20 @@ impl<A, R: DeserializeOwned> EventType<A, R> {
     /// const LOAD: EventType<(), f64> = EventType::new("load");
     ///
     /// async fn is_busy(socket: &Socket) -> Result<bool, AckError> {
-    ///     let load = LOAD.emit_with_ack(&socket.timeout(Duration::from_secs(1)), &()).await?;
+    ///     let load = LOAD.emit_with_ack(&socket.timeout(Duration::from_secs(1)), ()).await?;
     ///     Ok(load > 0.9)
     /// }
     /// ```
-    pub fn emit_with_ack<E, B>(&self, to: &E, args: &B) -> E::Answer<R>
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is given by value need not be what was declared: `SerializeAs`"
+    )]
+    pub fn emit_with_ack<E, B>(&self, to: &E, args: B) -> E::Answer<R>
     where
         E: AckEmitter,
-        B: SerializeAs<A> + ?Sized,
+        B: SerializeAs<A>,
     {
-        to.emit_with_ack(self.name, args)
+        to.emit_with_ack(self.name, &args)
     }
 }
 
@@ -180,8 +192,12 @@ impl<R> TypedEvent<R> {
     ///
     /// # Errors
     /// If `answer` cannot be serialized.
-    pub fn ack<B: SerializeAs<R> + ?Sized>(&self, answer: &B) -> Result<(), EmitError> {
-        self.event.ack(answer)
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is given by value need not be what was declared: `SerializeAs`"
+    )]
+    pub fn ack<B: SerializeAs<R>>(&self, answer: B) -> Result<(), EmitError> {
+        self.event.ack(&answer)
     }
 }
 
@@ -198,8 +214,16 @@ impl<R> Deref for TypedEvent<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAck {}
 
-/// What is written as an `A` is: `A` itself, a `str` for a `String`, a slice for a `Vec` (not within a tuple: its elements
-/// are owned). A type of one's own that borrows what `A` owns says so by an empty implementation.
+/// What can be given where `A` was declared, because it is written as an `A` is:
+///
+/// - a reference to it, `&A`, whatever type it is;
+/// - a `&str` for a `String`, a `&[T]` for a `Vec<T>`;
+/// - numbers, `bool`, `char`, `()`, `String` and `Bytes` themselves;
+/// - tuples (of up to twelve), options and vectors whose elements are such: `("crawl", 4, &settings)` for
+///   `(String, u32, Settings)`. (For an option that is none whatever its type, `&None`.)
+///
+/// A type of one's own that borrows what `A` owns says so by an empty implementation. So may one that is passed by value;
+/// otherwise it is given by reference.
 ///
 /// # Example: emitting without a copy
 /// ```
@@ -219,23 +243,83 @@ pub enum NoAck {}
 /// impl SerializeAs<Said> for SaidRef<'_> {}
 ///
 /// const SAID: EventType<Said> = EventType::new("said");
-/// SAID.emit(&Server::new(), &SaidRef { text: "hello" })?;
+/// const SAID_IN: EventType<(String, Said)> = EventType::new("said in");
+/// let io = Server::new();
+/// SAID.emit(&io, SaidRef { text: "hello" })?;
+/// SAID.emit(&io, &Said { text: "hello".to_owned() })?;
+/// SAID_IN.emit(&io, ("lobby", SaidRef { text: "hello" }))?;
 /// # Ok::<_, ferrio::EmitError>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "the event was declared with `{A}`, and not with `{Self}`",
-    label = "`{A}` was declared",
-    note = "a `String` alone may be given as `&str` (not within a tuple), a `Vec` as a slice; a type of your own that is written in the same way says \
-            so by `impl SerializeAs<{A}> for …`"
+    message = "the event was declared with `{A}`, for which a `{Self}` cannot be given",
+    label = "`{A}` was declared: `&{A}` fits",
+    note = "numbers, texts and bytes fit by value, and tuples, options and vectors of what fits; a `&str` fits a `String`, a \
+            slice a `Vec`; a type of your own that is written in the same way says so by `impl SerializeAs<{A}> for …`"
 )]
 pub trait SerializeAs<A>: Serialize {}
 
-impl<A: Serialize> SerializeAs<A> for A {}
+impl<A: Serialize> SerializeAs<A> for &A {}
 
-impl SerializeAs<String> for str {}
+impl SerializeAs<String> for &str {}
 
 /// (An array is a tuple to serde: several arguments. It is not written as a `Vec` is.)
-impl<T: Serialize> SerializeAs<Vec<T>> for [T] {}
+impl<T: Serialize> SerializeAs<Vec<T>> for &[T] {}
+
+impl<A, B: SerializeAs<A>> SerializeAs<Option<A>> for Option<B> {}
+
+impl<A, B: SerializeAs<A>> SerializeAs<Vec<A>> for Vec<B> {}
+
+// Not for all types: a tuple would be itself and a tuple of its elements, and the compiler could not choose.
+macro_rules! by_value {
+    ($($name:ty),*) => {$(
+        // A mistake is not to be answered with a list of numbers.
+        #[diagnostic::do_not_recommend]
+        impl SerializeAs<$name> for $name {}
+    )*};
+}
+
+by_value!(
+    (),
+    bool,
+    char,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    String,
+    Bytes
+);
+
+macro_rules! tuples {
+    ($(($($given:ident: $declared:ident),+))*) => {$(
+        impl<$($declared, $given: SerializeAs<$declared>),+> SerializeAs<($($declared,)+)> for ($($given,)+) {}
+    )*};
+}
+
+tuples! {
+    (B0: A0)
+    (B0: A0, B1: A1)
+    (B0: A0, B1: A1, B2: A2)
+    (B0: A0, B1: A1, B2: A2, B3: A3)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5, B6: A6)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5, B6: A6, B7: A7)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5, B6: A6, B7: A7, B8: A8)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5, B6: A6, B7: A7, B8: A8, B9: A9)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5, B6: A6, B7: A7, B8: A8, B9: A9, B10: A10)
+    (B0: A0, B1: A1, B2: A2, B3: A3, B4: A4, B5: A5, B6: A6, B7: A7, B8: A8, B9: A9, B10: A10, B11: A11)
+}
 
 /// Whatever events can be emitted to: [`Server`], [`Namespace`], [`ParentNamespace`], the operators that they make,
 /// [`Socket`], [`RemoteSocket`], and the client of a test.

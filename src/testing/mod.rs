@@ -82,7 +82,7 @@ pub use event::TestEvent;
 
 use crate::proto::socketio::Payload;
 use crate::server::{
-    AckEmitter, AckError, AckFuture, EmitError, Emitter, EventType, Sealed, SerializeAs, Server, SocketId,
+    AckEmitter, AckError, AckFuture, EmitError, Emitter, EventType, Sealed, Server, SocketId,
 };
 use link::{CLOSED, Incoming, Link};
 
@@ -439,11 +439,10 @@ impl<A: DeserializeOwned, R> EventType<A, R> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn answer<B: SerializeAs<R>>(
-        &self,
-        client: &mut TestClient,
-        answer: impl FnOnce(A) -> B,
-    ) -> Result<(), TestError> {
+    pub async fn answer(&self, client: &mut TestClient, answer: impl FnOnce(A) -> R) -> Result<(), TestError>
+    where
+        R: Serialize,
+    {
         let event = client.expect_event(self.name()).await?;
         event.ack(&answer(event.args()?)).map_err(TestError::Encode)
     }

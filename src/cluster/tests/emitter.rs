@@ -225,7 +225,7 @@ async fn what_is_emitted_is_sent_before_the_end() {
     let late = emitter.emit("late", &()).unwrap_err();
     assert!(matches!(late, RedisEmitError::Link(LinkError::Closed)), "{late}");
     // As on a server: it is counted, and no error.
-    EventType::<()>::new("late").emit(&emitter, &()).unwrap();
+    EventType::<()>::new("late").emit(&emitter, ()).unwrap();
     assert_eq!(emitter.stats().dropped, 2);
 }
 

@@ -383,3 +383,80 @@ async fn what_a_parent_emits_may_be_volatile_and_its_handlers_can_be_removed_fro
     client.post(r#"42/dyn-1,["x"]"#).await;
     assert_eq!(log.take(), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_called_once_is_so_in_each_child() {
+    let (io, log) = server();
+    let parent = io.of_pattern("^/dyn-").unwrap();
+    parent.once("x", async |event: Event| {
+        event.socket().state::<Log>().note(event.socket().namespace().name());
+    });
+    let client = Client::open(&io).await;
+    for name in ["/dyn-1", "/dyn-2"] {
+        join(&client, name).await;
+    }
+    for _ in 0..2 {
+        client.post("42/dyn-1,[\"x\"]\x1e42/dyn-2,[\"x\"]").await;
+    }
+    assert_eq!(log.take(), ["/dyn-1", "/dyn-2"]);
+    assert_eq!(io.stats().unhandled_events, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_from_a_parent_later_children_do_not_have() {
+    let (io, log) = server();
+    let parent = io.of_pattern("^/dyn-").unwrap();
+    let note =
+        |line: &'static str| move |event: Event| async move { event.socket().state::<Log>().note(line) };
+    let first = parent.on("x", note("first"));
+    parent.on("x", note("second"));
+    parent.once("y", note("once"));
+    let any = parent.on_any(note("any"));
+    parent.prepend_any(note("any before"));
+    let out = parent.on_any_outgoing(move |_: &OutgoingEvent| {});
+    let noted = log.clone();
+    parent.prepend_any_outgoing(move |_: &OutgoingEvent| noted.note("out"));
+    let client = Client::open(&io).await;
+    join(&client, "/dyn-1").await;
+    parent.off("x", first);
+    parent.off("y", None);
+    parent.off_any(any);
+    parent.off_any_outgoing(out);
+    join(&client, "/dyn-2").await;
+    client.post(r#"42/dyn-1,["x"]"#).await;
+    assert_eq!(log.take(), ["any before", "any", "first", "second"]);
+    client.post("42/dyn-2,[\"x\"]\x1e42/dyn-2,[\"y\"]").await;
+    assert_eq!(log.take(), ["any before", "second", "any before"]);
+    parent.emit("n", &()).unwrap();
+    assert_eq!(log.take(), ["out", "out"]);
+    parent.off_any(None);
+    parent.off_any_outgoing(None);
+    join(&client, "/dyn-3").await;
+    client.post(r#"42/dyn-3,["x"]"#).await;
+    assert_eq!(log.take(), ["second"]);
+    assert!(!io.of("/dyn-3").has_outgoing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_parent_emits_may_take_the_place_of_what_waits_in_each_child() {
+    let (io, _) = server();
+    let parent = io.of_pattern("^/dyn-").unwrap();
+    let client = joined(&io, "/dyn-1").await;
+    join(&client, "/dyn-2").await;
+    parent.coalesce("price").emit("price", &1).unwrap();
+    parent.send("between").unwrap();
+    parent.coalesce("price").to(["nobody"]).emit("price", &2).unwrap();
+    parent.coalesce("price").emit("price", &3).unwrap();
+    let heard = client.poll().await;
+    let mut heard: Vec<&str> = heard.split('|').collect();
+    heard.sort_unstable();
+    assert_eq!(
+        heard,
+        [
+            r#"42/dyn-1,["message","between"]"#,
+            r#"42/dyn-1,["price",3]"#,
+            r#"42/dyn-2,["message","between"]"#,
+            r#"42/dyn-2,["price",3]"#,
+        ]
+    );
+}

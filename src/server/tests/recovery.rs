@@ -213,6 +213,36 @@ async fn rooms_that_a_handler_leaves_as_its_socket_disconnects_are_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn data_that_handlers_set_as_its_socket_leaves_is_kept_and_so_is_what_they_emit() {
+    let (io, _) = recovering(ConnectionStateRecovery::default());
+    for disconnecting in [false, true] {
+        if disconnecting {
+            io.on_disconnecting(async |socket: Socket, _| {
+                socket.data().insert("leaving", &1)?;
+                socket.namespace().emit("n", &1)
+            });
+        }
+        io.on_disconnect(async |socket: Socket, _| {
+            socket.data().insert("left", &2)?;
+            tokio::task::yield_now().await;
+            socket.data().insert("too late", &3)
+        });
+        let mut ada = Returner::connect(&io).await;
+        io.emit("n", &0).unwrap();
+        ada.read().await;
+        ada.socket(&io).on_disconnect(async |socket: Socket, _| socket.data().insert("own", &4));
+        ada.lose().await;
+        assert!(ada.come_back(&io).await);
+        let data = serde_json::to_value(ada.socket(&io).data().values()).unwrap();
+        let (kept, got) = match disconnecting {
+            true => (serde_json::json!({ "leaving": 1, "left": 2, "own": 4 }), vec![0, 1]),
+            false => (serde_json::json!({ "left": 2, "own": 4 }), vec![0]),
+        };
+        assert_eq!((data, ada.got), (kept, got));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_coalesced_event_to_one_socket_is_kept() {
     let (io, _) = recovering(ConnectionStateRecovery::default());
     let mut ada = Returner::connect(&io).await;

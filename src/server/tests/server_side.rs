@@ -56,3 +56,17 @@ async fn what_comes_from_another_server_is_handled_and_answered_once() {
     Received::dispatch(&io.of("/admin"), &event, None);
     assert_eq!(log.take(), [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn children_hear_other_servers_by_the_handlers_of_their_parent() {
+    let (io, log) = server();
+    let parent = io.of_pattern("^/dyn-").unwrap();
+    parent.on_server_side("x", async |event: ServerSideEvent| {
+        event.state::<Log>().note(event.namespace().name());
+    });
+    let event = Payload::event("x", &()).unwrap();
+    for name in ["/dyn-1", "/other", "/dyn-2"] {
+        Received::dispatch(&io.of(name), &event, None);
+    }
+    assert_eq!(log.take(), ["/dyn-1", "/dyn-2"]);
+}

@@ -310,7 +310,12 @@ async fn send_is_the_event_message() {
     let (client, socket) = Client::connected(&io).await;
     socket.send("hello").unwrap();
     socket.compress(false).send(&("a", 1)).unwrap();
-    assert_eq!(client.poll().await, r#"42["message","hello"]|42["message","a",1]"#);
+    io.send("all").unwrap();
+    io.of("/").send(&()).unwrap();
+    assert_eq!(
+        client.poll().await,
+        r#"42["message","hello"]|42["message","a",1]|42["message","all"]|42["message"]"#
+    );
     assert_eq!(&*socket.request().url, socket.handshake().url());
     assert!(!socket.recovered());
 }
