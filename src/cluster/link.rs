@@ -214,7 +214,7 @@ impl RedisLink {
         self.shared().message_of(command, bytes, Route::Slot(slot(stream.as_bytes())), None)
     }
 
-    /// Counts the subscriptions of a channel (`PUBSUB NUMSUB`), over all masters of a cluster.
+    /// Counts the subscriptions of a channel (`PUBSUB NUMSUB`), over all nodes of a cluster.
     pub(crate) fn subscribers(
         &self,
         channel: &[u8],
@@ -222,7 +222,7 @@ impl RedisLink {
         self.count("NUMSUB", channel)
     }
 
-    /// Counts the subscriptions of a sharded channel (`PUBSUB SHARDNUMSUB`), over all masters of a cluster.
+    /// Counts the subscriptions of a sharded channel (`PUBSUB SHARDNUMSUB`), over all nodes of a cluster.
     pub(crate) fn sharded_subscribers(
         &self,
         channel: &[u8],
@@ -237,21 +237,30 @@ impl RedisLink {
     ) -> impl Future<Output = Result<u64, LinkError>> + Send + use<> {
         let command = cmd("PUBSUB").arg(command).arg(channel).take();
         let shared = self.shared();
-        let targets = shared.router.lock().targets();
+        let (masters, replicas) = {
+            let router = shared.router.lock();
+            (router.targets(), router.replicas())
+        };
         let within = shared.config.response_timeout;
-        let asked: Vec<_> = targets
-            .into_iter()
-            .map(|target| shared.ask(vec![command.clone()], Route::Node(target), Kind::Question, within))
-            .collect();
+        let ask =
+            |target, within| shared.ask(vec![command.clone()], Route::Node(target), Kind::Question, within);
+        let asked: Vec<_> = masters.into_iter().map(|master| ask(master, within)).collect();
+        // Some clients subscribe there. Who is behind one that does not answer will not answer either.
+        let within = within.min(REPLICA_PATIENCE);
+        let replicas: Vec<_> = replicas.into_iter().map(|replica| ask(replica, within)).collect();
         async move {
             if asked.is_empty() {
                 return Err(LinkError::NotReady { reason: "no node of the cluster is known yet".to_owned() });
             }
+            let all = futures_util::future::join_all;
+            let (asked, replicas) = futures_util::future::join(all(asked), all(replicas)).await;
             let mut sum = 0;
-            for answer in futures_util::future::join_all(asked).await {
+            for answer in asked {
                 let (_channel, count): (Vec<u8>, u64) = read(answer?)?;
                 sum += count;
             }
+            let counts = replicas.into_iter().map(|answer| read::<(Vec<u8>, u64)>(answer?));
+            sum += counts.flatten().map(|(_channel, count)| count).sum::<u64>();
             Ok(sum)
         }
     }
@@ -461,6 +470,8 @@ impl fmt::Debug for Subscription {
         f.debug_tuple("Subscription").field(&self.channel).finish()
     }
 }
+
+const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Redis refuses what does not fit into its clock: ten years.
 const MAX_EXPIRY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -72,6 +72,8 @@ pub(super) struct Router {
 
 struct Lane {
     target: Target,
+    /// It is only asked for its subscriptions, and nothing depends on its being there.
+    is_replica: bool,
     queue: VecDeque<Entry>,
     state: ConnectionState,
     wake: Arc<Notify>,
@@ -142,8 +144,9 @@ impl Router {
 
     /// The lane of commands that any node takes: the first that is connected.
     fn home(&self) -> Option<usize> {
-        let connected = self.lanes.iter().position(|lane| lane.state == ConnectionState::Connected);
-        connected.or(if self.lanes.is_empty() { None } else { Some(0) })
+        let is_connected = |lane: &Lane| lane.state == ConnectionState::Connected && !lane.is_replica;
+        let connected = self.lanes.iter().position(is_connected);
+        connected.or_else(|| self.lanes.iter().position(|lane| !lane.is_replica))
     }
 
     fn position(&self, target: &Target) -> Option<usize> {
@@ -175,17 +178,22 @@ impl Router {
 
     /// Adds the lanes of nodes that came, ends those of nodes that went, and routes anew what these had not sent.
     pub(super) fn set_topology(&mut self, topology: Topology, lane: impl Fn(Target, Arc<Notify>) -> Task) {
-        let targets: Vec<_> = topology.masters().into_iter().cloned().map(Target::Node).collect();
+        let masters: Vec<_> = topology.masters().into_iter().cloned().map(Target::Node).collect();
+        let replicas: Vec<_> = topology.replicas().iter().cloned().map(Target::Node).collect();
         let mut waiting = std::mem::take(&mut self.unrouted);
         self.lanes.retain_mut(|lane| {
-            let stays = targets.contains(&lane.target);
+            lane.is_replica = !masters.contains(&lane.target);
+            let stays = !lane.is_replica || replicas.contains(&lane.target);
             if !stays {
                 waiting.append(&mut lane.queue);
             }
             stays
         });
-        for target in targets {
+        for target in masters {
             self.add_lane(target, &lane);
+        }
+        for target in replicas {
+            self.add(target, true, &lane);
         }
         self.topology = topology;
         for mut entry in waiting {
@@ -206,13 +214,17 @@ impl Router {
     }
 
     pub(super) fn add_lane(&mut self, target: Target, lane: impl Fn(Target, Arc<Notify>) -> Task) {
+        self.add(target, false, lane);
+    }
+
+    fn add(&mut self, target: Target, is_replica: bool, lane: impl Fn(Target, Arc<Notify>) -> Task) {
         if self.closed || self.position(&target).is_some() {
             return;
         }
         let wake = Arc::new(Notify::new());
         let task = lane(target.clone(), Arc::clone(&wake));
         let state = ConnectionState::Reconnecting { since: Instant::now(), attempts: 0 };
-        self.lanes.push(Lane { target, queue: VecDeque::new(), state, wake, _task: task });
+        self.lanes.push(Lane { target, is_replica, queue: VecDeque::new(), state, wake, _task: task });
     }
 
     pub(super) fn set_state(&mut self, target: &Target, state: ConnectionState) {
@@ -221,12 +233,13 @@ impl Router {
         }
     }
 
-    /// The worst of all lanes.
+    /// The worst of all lanes on which something depends.
     pub(super) fn state(&self) -> ConnectionState {
         if self.closed {
             return ConnectionState::Closed;
         }
-        let worst = self.lanes.iter().map(|lane| lane.state).max_by_key(ConnectionState::badness);
+        let lanes = self.lanes.iter().filter(|lane| !lane.is_replica);
+        let worst = lanes.map(|lane| lane.state).max_by_key(ConnectionState::badness);
         worst.unwrap_or(ConnectionState::Idle)
     }
 
@@ -235,7 +248,11 @@ impl Router {
     }
 
     pub(super) fn targets(&self) -> Vec<Target> {
-        self.lanes.iter().map(|lane| lane.target.clone()).collect()
+        self.lanes.iter().filter(|lane| !lane.is_replica).map(|lane| lane.target.clone()).collect()
+    }
+
+    pub(super) fn replicas(&self) -> Vec<Target> {
+        self.lanes.iter().filter(|lane| lane.is_replica).map(|lane| lane.target.clone()).collect()
     }
 
     /// Messages and bytes that are not answered yet.

@@ -9,6 +9,8 @@ use super::config::Endpoint;
 pub(super) struct Topology {
     /// First and last slot, and the owner.
     ranges: Vec<(u16, u16, Endpoint)>,
+    /// Those who copy an owner, each once.
+    replicas: Vec<Endpoint>,
 }
 
 impl Topology {
@@ -16,31 +18,19 @@ impl Topology {
     pub(super) fn read(answer: &Value, from: &Endpoint) -> Option<Topology> {
         let Value::Array(entries) = answer else { return None };
         let mut ranges = Vec::with_capacity(entries.len());
+        let mut replicas = Vec::new();
         for entry in entries {
             let Value::Array(parts) = entry else { return None };
-            let [Value::Int(first), Value::Int(last), Value::Array(owner), ..] = parts.as_slice() else {
+            let [Value::Int(first), Value::Int(last), owner, others @ ..] = parts.as_slice() else {
                 return None;
             };
-            let port = match owner.get(1) {
-                Some(Value::Int(port)) => u16::try_from(*port).ok()?,
-                _ => return None,
-            };
-            // "NULL means the client should use the same endpoint it used to send the command"; `?` is an unknown one.
-            let host = match (owner.first(), from) {
-                (Some(Value::BulkString(host)), _) if !host.is_empty() && host != b"?" => {
-                    String::from_utf8(host.clone()).ok()?
-                }
-                (_, Endpoint::Tcp { host, .. }) => host.clone(),
-                _ => return None,
-            };
-            ranges.push((
-                u16::try_from(*first).ok()?,
-                u16::try_from(*last).ok()?,
-                Endpoint::Tcp { host, port },
-            ));
+            ranges.push((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, endpoint(owner, from)?));
+            replicas.extend(others.iter().filter_map(|replica| endpoint(replica, from)));
         }
         ranges.sort_by_key(|(first, ..)| *first);
-        Some(Topology { ranges })
+        replicas.sort_by_key(ToString::to_string);
+        replicas.dedup();
+        Some(Topology { ranges, replicas })
     }
 
     pub(super) fn owner(&self, slot: u16) -> Option<&Endpoint> {
@@ -58,9 +48,32 @@ impl Topology {
         masters
     }
 
+    /// All nodes that copy others.
+    pub(super) fn replicas(&self) -> &[Endpoint] {
+        &self.replicas
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
+}
+
+/// A node in an answer that `from` gave.
+fn endpoint(node: &Value, from: &Endpoint) -> Option<Endpoint> {
+    let Value::Array(parts) = node else { return None };
+    let port = match parts.get(1) {
+        Some(Value::Int(port)) => u16::try_from(*port).ok()?,
+        _ => return None,
+    };
+    // "NULL means the client should use the same endpoint it used to send the command"; `?` is an unknown one.
+    let host = match (parts.first(), from) {
+        (Some(Value::BulkString(host)), _) if !host.is_empty() && host != b"?" => {
+            String::from_utf8(host.clone()).ok()?
+        }
+        (_, Endpoint::Tcp { host, .. }) => host.clone(),
+        _ => return None,
+    };
+    Some(Endpoint::Tcp { host, port })
 }
 
 /// The slot of a key or of a sharded channel: CRC-16 of it, or of what its first `{…}` holds.
@@ -106,8 +119,14 @@ mod tests {
                 Value::BulkString(b"id".to_vec()),
             ])
         };
-        let range = |first, last, owner| Value::Array(vec![Value::Int(first), Value::Int(last), owner]);
-        let answer = Value::Array(vec![range(8192, 16383, node(b"b", 2)), range(0, 8191, node(b"", 1))]);
+        let range = |first, last, nodes: &[Value]| {
+            Value::Array([&[Value::Int(first), Value::Int(last)], nodes].concat())
+        };
+        let answer = Value::Array(vec![
+            range(8192, 12000, &[node(b"b", 2), node(b"c", 3), node(b"b", 4)]),
+            range(12001, 16383, &[node(b"b", 2), node(b"c", 3), Value::Nil]),
+            range(0, 8191, &[node(b"", 1)]),
+        ]);
         let from = Endpoint::Tcp { host: "asked".to_owned(), port: 9 };
         let topology = Topology::read(&answer, &from).unwrap();
         let [a, b] =
@@ -115,6 +134,8 @@ mod tests {
         assert_eq!(topology.owner(0), Some(&a));
         assert_eq!(topology.owner(16383), Some(&b));
         assert_eq!(topology.masters(), [&a, &b]);
+        let replicas = [("b", 4), ("c", 3)].map(|(host, port)| Endpoint::Tcp { host: host.to_owned(), port });
+        assert_eq!(topology.replicas(), replicas);
         assert_eq!(Topology::read(&Value::Okay, &from), None);
     }
 }
