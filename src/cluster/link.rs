@@ -81,10 +81,11 @@ pub(crate) struct Incoming {
 
 /// Who hears a subscription, on the task that reads the connection, in order of arrival: it must not block.
 pub(crate) trait Hear: Send + Sync {
-    /// Whether a message that was published on this channel is worth being read: asked before anything of it is copied.
+    /// Whether a message that was published on this channel is worth being read. Asked where a pattern brings it, before
+    /// anything of it is copied.
     fn wants(&self, channel: &[u8]) -> bool;
 
-    /// Hears a message that it wanted.
+    /// Hears a message.
     fn hear(&self, incoming: Incoming);
 }
 

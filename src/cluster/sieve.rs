@@ -93,7 +93,6 @@ impl<S: Io, W: Unpin> AsyncWrite for Sieve<S, W> {
 }
 
 /// Something that Redis has sent: an answer, a message, an error.
-#[derive(Debug, PartialEq)]
 struct Frame<'a> {
     /// All its bytes, those that are not there yet included.
     len: usize,
@@ -101,9 +100,8 @@ struct Frame<'a> {
     message: Option<(&'a [u8], &'a [u8])>,
 }
 
-#[derive(Debug, PartialEq)]
 enum Unread {
-    /// The next bytes tell.
+    /// The next bytes are needed.
     Incomplete,
     Garbage,
 }
