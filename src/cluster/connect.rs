@@ -79,16 +79,18 @@ pub(super) async fn commands(config: &RedisConfig, target: &Target) -> Result<Co
     timeout(config.connect_timeout, connecting).await.map_err(|_| ConnectError::TimedOut)?
 }
 
-/// Connects for subscriptions over RESP3: `push` hears what Redis sends on its own.
-pub(super) async fn pushes(
+/// Connects for subscriptions over RESP3: `push` hears what Redis sends on its own; `wrap` may stand between.
+pub(super) async fn pushes<S: Io + 'static>(
     config: &RedisConfig,
     target: &Target,
     push: impl AsyncPushSender,
+    wrap: impl FnOnce(Box<dyn Io>) -> S,
 ) -> Result<Commands, ConnectError> {
     let connecting = async {
         let endpoint = resolve(config, target).await?;
         let options = AsyncConnectionConfig::new().set_push_sender(push);
-        open(config, &endpoint, &config.login, ProtocolVersion::RESP3, options).await
+        let stream = wrap(stream(config, &endpoint).await?);
+        over(stream, &config.login, ProtocolVersion::RESP3, options).await
     };
     timeout(config.connect_timeout, connecting).await.map_err(|_| ConnectError::TimedOut)?
 }
@@ -114,7 +116,15 @@ async fn open(
     protocol: ProtocolVersion,
     options: AsyncConnectionConfig,
 ) -> Result<Commands, ConnectError> {
-    let stream = stream(config, endpoint).await?;
+    over(stream(config, endpoint).await?, login, protocol, options).await
+}
+
+async fn over(
+    stream: impl Io + 'static,
+    login: &Login,
+    protocol: ProtocolVersion,
+    options: AsyncConnectionConfig,
+) -> Result<Commands, ConnectError> {
     let options = options.set_response_timeout(None).set_connection_timeout(None);
     let (connection, driver) =
         MultiplexedConnection::new_with_config(&login.info(protocol), stream, options).await?;

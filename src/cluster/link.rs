@@ -79,8 +79,30 @@ pub(crate) struct Incoming {
     pub(crate) payload: Bytes,
 }
 
-/// What is called with each message, on the task that reads the connection, in order of arrival: it must not block.
-pub(crate) type Handler = Arc<dyn Fn(Incoming) + Send + Sync>;
+/// Who hears a subscription, on the task that reads the connection, in order of arrival: it must not block.
+pub(crate) trait Hear: Send + Sync {
+    /// Whether a message that was published on this channel is worth being read. Asked where a pattern brings it, before
+    /// anything of it is copied.
+    fn wants(&self, channel: &[u8]) -> bool;
+
+    /// Hears a message.
+    fn hear(&self, incoming: Incoming);
+}
+
+pub(crate) type Handler = Arc<dyn Hear>;
+
+/// Hears everything.
+struct Everything<F>(F);
+
+impl<F: Fn(Incoming) + Send + Sync> Hear for Everything<F> {
+    fn wants(&self, _channel: &[u8]) -> bool {
+        true
+    }
+
+    fn hear(&self, incoming: Incoming) {
+        (self.0)(incoming);
+    }
+}
 
 impl RedisLink {
     /// Begins to connect, and returns at once. `prefix` begins the names of the channels on which the link tests itself,
@@ -355,6 +377,11 @@ impl RedisLink {
         channel: Channel,
         handler: impl Fn(Incoming) + Send + Sync + 'static,
     ) -> Subscription {
+        self.subscribe_choosing(channel, Everything(handler))
+    }
+
+    /// Subscribes as [`RedisLink::subscribe`], for somebody who does not want everything.
+    pub(crate) fn subscribe_choosing(&self, channel: Channel, handler: impl Hear + 'static) -> Subscription {
         let shared = Arc::clone(self.shared());
         let (id, dropped) = shared.subscriptions.lock().add(&shared, channel.clone(), Arc::new(handler));
         drop(dropped);

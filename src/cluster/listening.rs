@@ -19,6 +19,7 @@ use super::gate::{Gate, Gated};
 use super::link::{Channel, Incoming};
 use super::listener::lost;
 use super::shared::Shared;
+use super::sieve::Sieve;
 use super::subscriptions::{Changes, Key};
 use super::watchdog::Ping;
 use crate::sync::Mutex;
@@ -59,7 +60,8 @@ pub(super) async fn open(
     if *key == Key::Plain && !shared.config.resp3 {
         let gate = Arc::new(Gate::default());
         let inner = Arc::clone(&gate);
-        let pubsub = connect::pubsub(&shared.config, &target, |stream| Gated { stream, gate: inner }).await?;
+        let wrap = |stream| Gated { stream: Sieve::new(stream, wants(shared)), gate: inner };
+        let pubsub = connect::pubsub(&shared.config, &target, wrap).await?;
         let (sink, stream) = pubsub.split();
         let task = Task::spawn(pump(hearing, ping, stream, gate));
         return Ok(Listening { control: Control::Resp2(sink), task, moves });
@@ -74,7 +76,8 @@ pub(super) async fn open(
         }
         Ok::<_, redis::aio::SendError>(())
     };
-    let commands = connect::pushes(&shared.config, &target, push).await?;
+    let wrap = |stream| Sieve::new(stream, wants(shared));
+    let commands = connect::pushes(&shared.config, &target, push, wrap).await?;
     Ok(Listening { control: Control::Resp3(commands.connection), task: commands.driver, moves })
 }
 
@@ -228,10 +231,35 @@ fn heard(shared: &Shared, ping: &Ping, subscribed: &Channel, incoming: Incoming)
     let handler = shared.subscriptions.lock().handler(subscribed);
     let Some(handler) = handler else { return };
     shared.counters.received.add();
-    // The other channels of this connection must not suffer.
-    if catch_unwind(AssertUnwindSafe(|| handler(incoming))).is_err() {
+    guarded(subscribed, || handler.hear(incoming));
+}
+
+/// Whether a message is wanted that a pattern brings, given the pattern and the channel.
+fn wants(shared: &Arc<Shared>) -> impl FnMut(&[u8], &[u8]) -> bool + Send + Unpin + use<> {
+    let shared = Arc::clone(shared);
+    // Mostly one namespace has the most messages: its pattern need not be copied with each.
+    let mut subscribed = Channel::Pattern(Bytes::new());
+    move |pattern, channel| {
+        if subscribed.name() != pattern {
+            subscribed = Channel::Pattern(Bytes::copy_from_slice(pattern));
+        }
+        let handler = shared.subscriptions.lock().handler(&subscribed);
+        let Some(handler) = handler else { return false };
+        let is_wanted = guarded(&subscribed, || handler.wants(channel)) == Some(true);
+        if !is_wanted {
+            shared.counters.received.add();
+        }
+        is_wanted
+    }
+}
+
+/// Calls a handler; if it panics, the other channels of the connection must not suffer.
+fn guarded<T>(subscribed: &Channel, call: impl FnOnce() -> T) -> Option<T> {
+    let called = catch_unwind(AssertUnwindSafe(call));
+    if called.is_err() {
         error!(channel = %subscribed, "the handler of a subscription panicked");
     }
+    called.ok()
 }
 
 /// Sharded channels that Redis unsubscribes on its own, because their slot has moved.

@@ -13,6 +13,7 @@
 //! | `listener` | the task of a subscribing connection: it keeps Redis in line with what is wanted |
 //! | `listening` | such a connection itself, over RESP2 or RESP3 |
 //! | `watchdog`, `gate` | whether it still hears; no more is read than is handled |
+//! | `sieve` | messages that nobody here wants are dropped as they are read |
 //! | `stream_order` | the one order in which events with offsets are delivered |
 //! | `stream_reader` | the blocking connection that reads one stream |
 //! | `router` | what waits to be sent, and which node it goes to |
@@ -35,6 +36,7 @@ mod redis_adapter;
 mod router;
 mod sharded_adapter;
 mod shared;
+mod sieve;
 mod status;
 mod stream_order;
 mod stream_reader;

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::config::RedisConfig;
-use super::link::{Channel, Incoming, RedisLink, Subscription};
+use super::link::{Channel, Hear, Incoming, RedisLink, Subscription};
 use super::node::{Node, Wire, short_id};
 use super::status::{LinkError, LinkStats, LinkStatus};
 use crate::proto::cluster::classic::{
@@ -190,17 +190,35 @@ fn subscribe(node: &Arc<Node<Classic>>) {
         plain(channels.response()),
         plain(&channels.private_response(&node.wire().uid)),
     ];
-    let subscriptions = all.map(|channel| {
-        let node: Weak<Node<Classic>> = Arc::downgrade(node);
-        node.upgrade().map(|this| {
-            this.wire().link.subscribe(channel, move |incoming| {
-                if let Some(node) = node.upgrade() {
-                    receive(&node, &incoming);
-                }
-            })
-        })
-    });
-    node.wire().subscriptions.lock().extend(subscriptions.into_iter().flatten());
+    let link = &node.wire().link;
+    let subscriptions = all.map(|channel| link.subscribe_choosing(channel, Ear(Arc::downgrade(node))));
+    node.wire().subscriptions.lock().extend(subscriptions);
+}
+
+/// What hears for a node.
+struct Ear(Weak<Node<Classic>>);
+
+impl Hear for Ear {
+    fn wants(&self, channel: &[u8]) -> bool {
+        self.0
+            .upgrade()
+            .is_some_and(|node| concerns(&node.wire().channels, channel, |room| node.local().has_room(room)))
+    }
+
+    fn hear(&self, incoming: Incoming) {
+        if let Some(node) = self.0.upgrade() {
+            receive(&node, &incoming);
+        }
+    }
+}
+
+/// Whether somebody here is meant, as far as the channel tells: what goes to a room that nobody is in is not even read.
+fn concerns(channels: &Channels, channel: &[u8], has_room: impl FnOnce(&str) -> bool) -> bool {
+    match channels.read(channel) {
+        Some(classic::Channel::Room(room)) => has_room(room),
+        Some(_) => true,
+        None => false,
+    }
 }
 
 fn plain(name: &str) -> Channel {
@@ -211,8 +229,6 @@ fn receive(node: &Arc<Node<Classic>>, incoming: &Incoming) {
     let wire = node.wire();
     let handled = match wire.channels.read(&incoming.channel) {
         None => return,
-        // Nobody here is meant: it is not even read.
-        Some(classic::Channel::Room(room)) if !node.local().has_room(room) => return,
         Some(classic::Channel::Broadcast | classic::Channel::Room(_)) => {
             Broadcast::decode_with(&incoming.payload, &wire.codec)
                 .map(|broadcast| receive_broadcast(node, broadcast))
@@ -423,3 +439,36 @@ impl Wire for Classic {
 pub(super) const DEFAULT_REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what is on its way to the others may take when the server closes.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_concerns_a_node_unless_it_is_that_of_a_room_nobody_is_in() {
+        let channels = Channels::new("socket.io", "/chat");
+        let wants = |channel: &[u8]| concerns(&channels, channel, |room| room == "here" || room == "a#b");
+        for wanted in [
+            "socket.io#/chat#",
+            "socket.io#/chat##",
+            "socket.io#/chat#here#",
+            "socket.io#/chat#a#b#",
+            "socket.io-request#/chat#",
+            "socket.io-response#/chat#",
+            "socket.io-response#/chat#uid#",
+        ] {
+            assert!(wants(wanted.as_bytes()), "{wanted}");
+        }
+        for unwanted in [
+            "socket.io#/chat#elsewhere#",
+            "socket.io#/chat#her#",
+            "socket.io#/#here#",
+            "socket.io-request#/#",
+            "another#/chat#here#",
+            "",
+        ] {
+            assert!(!wants(unwanted.as_bytes()), "{unwanted}");
+        }
+        assert!(!wants(b"socket.io#/chat#\xff\xff#"));
+    }
+}

@@ -246,3 +246,40 @@ async fn a_node_of_a_cluster_is_not_taken_for_a_single_server() {
     let refused = soon(link.ready()).await.unwrap_err();
     assert!(refused.to_string().contains("redis+cluster"), "{refused}");
 }
+
+#[tokio::test]
+async fn what_a_handler_does_not_want_is_counted_and_not_heard() {
+    struct Choosy<F>(F);
+    impl<F: Fn(Incoming) + Send + Sync> Hear for Choosy<F> {
+        fn wants(&self, channel: &[u8]) -> bool {
+            assert_ne!(channel, b"a#panic", "as it is meant to");
+            channel == b"a#here"
+        }
+
+        fn hear(&self, incoming: Incoming) {
+            (self.0)(incoming);
+        }
+    }
+    let server = RedisServer::start();
+    for url in urls(&server) {
+        let link = link(&url);
+        let (mut heard, handler) = Heard::new();
+        let all = handler.clone();
+        let _choosy = link.subscribe_choosing(pattern("a#*"), Choosy(move |m| handler(m)));
+        let _all = link.subscribe(pattern("b#*"), move |m| all(m));
+        link.ready().await.unwrap();
+        for number in 0..1000 {
+            let number = number.to_string();
+            link.publish(b"a#there", number.as_bytes()).unwrap();
+            link.publish(b"a#panic", number.as_bytes()).unwrap();
+            link.publish(b"a#here", number.as_bytes()).unwrap();
+            link.publish(b"b#there", number.as_bytes()).unwrap();
+        }
+        for number in 0..1000 {
+            assert_eq!(heard.next().await, format!("a#here={number}"));
+            assert_eq!(heard.next().await, format!("b#there={number}"));
+        }
+        assert_eq!(link.stats().received, 4000);
+        link.close(PATIENCE).await;
+    }
+}

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::link::{Channel, Incoming, RedisLink};
+use super::link::{Channel, Hear, Incoming, RedisLink};
 use super::{ConnectionState, RedisConfig};
 
 /// Waits for a condition; it is a mistake if it does not come within a minute.
