@@ -160,10 +160,6 @@ impl Emitted {
 }
 
 impl Waiting {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
     /// Ends the waiting of an event; gives what may be sent after it. If others that were emitted before it still wait (two
     /// threads that emit at the same time may give events to the adapter in another order), what is behind it waits for
     /// them, too.
@@ -260,7 +256,7 @@ impl Namespace {
     /// Whether events wait for their places.
     #[cfg(test)]
     pub(crate) fn has_waiting_events(&self) -> bool {
-        self.shared_store().is_some_and(|store| !store.lock().waiting().is_empty())
+        self.shared_store().is_some_and(|store| !store.lock().waiting().events.is_empty())
     }
 
     /// Encodes what waits, for sockets that will leave before it is delivered. Called under no lock.

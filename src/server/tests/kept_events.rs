@@ -239,7 +239,7 @@ async fn what_follows_an_event_follows_it_also_if_the_adapter_got_another_one_fi
     io.emit("first", &()).unwrap();
     io.emit("second", &()).unwrap();
     let confirmed = socket.emit_with_ack::<()>("confirm", &());
-    let confirmed = tokio::spawn(async move { confirmed.await });
+    let confirmed = tokio::spawn(confirmed);
     settle().await;
     // As if another thread had emitted the second one.
     keeper.0.lock().events.swap(0, 1);
