@@ -308,8 +308,8 @@ impl RedisLink {
         self.confirmation(channel)
     }
 
-    /// Stores a value that Redis forgets after a time (`SET … PX`), after ten years at the latest. It is queued when this is called, also if the future is
-    /// dropped.
+    /// Stores a value that Redis forgets after a time (`SET … PX`), after ten years at the latest. It is queued when this is
+    /// called, also if the future is dropped.
     pub(crate) fn set(
         &self,
         key: &str,

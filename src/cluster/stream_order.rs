@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 
 use super::node::{Node, options};
@@ -97,23 +99,25 @@ impl InOrder {
 pub(super) async fn deliver_in_order(node: Weak<Node<Streams>>, mut items: mpsc::UnboundedReceiver<Item>) {
     let mut own = OwnEvents::default();
     loop {
-        let due = own.0.front().map(|first| first.due);
+        let due = own.events.front().map(|first| first.due);
         tokio::select! {
             biased;
             true = own.settle_next() => own.deliver_lost(),
+            // Before what is read: there may always be more of it.
+            () = consume_budget(), if due.is_some_and(|due| due <= Instant::now()) => own.deliver_first_late(),
             item = items.recv() => match item {
                 None => return,
-                Some(Item::Emitted(emitted)) => own.0.push_back(emitted),
+                Some(Item::Emitted(emitted)) => own.events.push_back(emitted),
                 Some(Item::OwnEntry { id, text }) => own.deliver(id, &text).await,
                 Some(Item::Entry { id, text, message }) => {
                     let Some(node) = node.upgrade() else { return };
-                    deliver_foreign(&node, id, &text, *message);
+                    let deliver = || deliver_foreign(&node, id, &text, *message);
+                    if catch_unwind(AssertUnwindSafe(deliver)).is_err() {
+                        tracing::error!(id = text, "an entry of another server is not delivered: a panic");
+                    }
                 }
             },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                own.0.pop_front().into_iter().for_each(Emitted::deliver_late);
-                own.deliver_lost();
-            }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => own.deliver_first_late(),
         }
     }
 }
@@ -137,53 +141,67 @@ impl Emitted {
 
 /// The events of this server that are not delivered yet, in the order of the emits. Dropped, they are.
 #[derive(Default)]
-struct OwnEvents(VecDeque<Emitted>);
+struct OwnEvents {
+    events: VecDeque<Emitted>,
+    /// Of so many, from the first on, it is known whether they are in the stream: who looks for the next answer need not
+    /// pass over thousands of them.
+    settled: usize,
+}
 
 impl OwnEvents {
     /// Waits for the next answer of Redis; `false`: none is to come.
     async fn settle_next(&mut self) -> bool {
-        for Emitted { added, .. } in &mut self.0 {
-            if let Added::Waits(answer) = added {
-                let id = answer.await.ok().and_then(|id| Offset::parse(&id));
-                *added = id.map_or(Added::IsNot, Added::Is);
-                return true;
-            }
+        let Some(Emitted { added, .. }) = self.events.get_mut(self.settled) else { return false };
+        if let Added::Waits(answer) = added {
+            let id = answer.await.ok().and_then(|id| Offset::parse(&id));
+            *added = id.map_or(Added::IsNot, Added::Is);
         }
-        false
+        self.settled += 1;
+        true
+    }
+
+    fn take_first(&mut self) -> Option<Emitted> {
+        self.settled = self.settled.saturating_sub(1);
+        self.events.pop_front()
+    }
+
+    fn deliver_first_late(&mut self) {
+        self.take_first().into_iter().for_each(Emitted::deliver_late);
+        self.deliver_lost();
     }
 
     /// Delivers those that are next and not in the stream.
     fn deliver_lost(&mut self) {
-        while self.0.front().is_some_and(|first| matches!(first.added, Added::IsNot)) {
-            self.0.pop_front().into_iter().for_each(Emitted::deliver_late);
+        while self.events.front().is_some_and(|first| matches!(first.added, Added::IsNot)) {
+            self.take_first().into_iter().for_each(Emitted::deliver_late);
         }
     }
 
     /// Delivers the event whose entry was read, unless it has been without an offset.
     async fn deliver(&mut self, id: Offset, text: &str) {
         let is_it = |emitted: &Emitted| matches!(emitted.added, Added::Is(added) if added == id);
-        let index = loop {
-            if let Some(index) = self.0.iter().position(is_it) {
-                break index;
-            }
-            if !self.settle_next().await {
+        let mut index = 0;
+        while !self.events.get(index).is_some_and(is_it) {
+            if index < self.settled {
+                index += 1;
+            } else if !self.settle_next().await {
                 return;
             }
-        };
-        let later = self.0.split_off(index + 1);
-        let it = self.0.pop_back();
+        }
         // What was emitted before it and is not to come any more, comes now. (While a slot of a Redis Cluster moves, what
         // was emitted first may be added last.)
-        for earlier in std::mem::take(&mut self.0) {
+        let mut to_come = Vec::new();
+        for earlier in (0..index).filter_map(|_| self.take_first()).collect::<Vec<_>>() {
             match earlier.added {
-                Added::Is(added) if added > id => self.0.push_back(earlier),
+                Added::Is(added) if added > id => to_come.push(earlier),
                 _ => earlier.deliver_late(),
             }
         }
-        if let Some(Emitted { kept, .. }) = it {
+        if let Some(Emitted { kept, .. }) = self.take_first() {
             kept.deliver(text, position(id));
         }
-        self.0.extend(later);
+        self.settled += to_come.len();
+        to_come.into_iter().rev().for_each(|earlier| self.events.push_front(earlier));
         self.deliver_lost();
     }
 }

@@ -186,6 +186,9 @@ impl Subscriptions {
         if let Some(wanted) = self.wanted.get_mut(channel) {
             if refused.is_none() {
                 self.unsettled.insert(channel.clone());
+            } else {
+                // It is asked for again after its time, and not at each turn.
+                self.unsettled.remove(channel);
             }
             (wanted.confirmed, wanted.refused) = (None, refused);
         }

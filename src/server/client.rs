@@ -159,8 +159,9 @@ impl Client {
         let shared = self.peer.shared();
         let Some(drain) = shared.drain.get() else { return };
         let (parked, peer) = (&self.parked.packets, &self.peer);
-        let is_busy =
-            || !parked.is_empty() || peer.parked_bytes() > 0 || peer.awaits_acks() || peer.awaits_events();
+        let is_busy = |turn| {
+            !parked.is_empty() || peer.parked_bytes() > 0 || peer.awaits_acks() || peer.awaits_events(turn)
+        };
         if matches!(self.peer.route(""), Route::Closed)
             || self.departure.poll(drain, is_busy, cx).is_pending()
         {

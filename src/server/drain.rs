@@ -39,22 +39,26 @@ const SPREAD: f64 = 0.8;
 /// Longer than anybody waits, short enough for every clock.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The turn of one connection.
+/// The turn of one connection, and what wakes it then.
 #[derive(Debug, Default)]
-pub(crate) struct Departure(Option<Pin<Box<Sleep>>>);
+pub(crate) struct Departure(Option<(Instant, Pin<Box<Sleep>>)>);
 
 impl Departure {
-    /// Ready when the connection is to leave: at its turn, or once it is not busy any more, or at the deadline.
+    /// Ready when the connection is to leave: at its turn, or once it is not busy any more, or at the deadline. `is_busy` is
+    /// told when its turn was.
     pub(crate) fn poll(
         &mut self,
         drain: &Drain,
-        is_busy: impl Fn() -> bool,
+        is_busy: impl Fn(Instant) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(drain.turn())));
+        let (turn, timer) = self.0.get_or_insert_with(|| {
+            let turn = drain.turn();
+            (turn, Box::pin(sleep_until(turn)))
+        });
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if now >= drain.deadline || !is_busy() {
+            if now >= drain.deadline || !is_busy(*turn) {
                 return Poll::Ready(());
             }
             timer.as_mut().reset(drain.deadline.min(now + LOOK_AGAIN));

@@ -12,7 +12,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+
+use tokio::time::Instant;
 
 use super::adapter::{BroadcastOptions, Position};
 use super::namespace::{Namespace, WeakNamespace, keyed, prepared, send};
@@ -38,6 +41,7 @@ pub(crate) struct Emitted {
     event: Payload,
     to: BroadcastOptions,
     key: Option<Arc<str>>,
+    emitted: Instant,
     /// Encoded without an offset, when that is needed.
     plain: OnceLock<Option<Arc<EncodedMessage>>>,
 }
@@ -66,7 +70,8 @@ impl KeptEvent {
     ) -> KeptEvent {
         let (number, to, key) = (waiting.next, to.clone(), key.cloned());
         waiting.next += 1;
-        let event = Arc::new(Emitted { number, event, to, key, plain: OnceLock::new() });
+        let (emitted, plain) = (Instant::now(), OnceLock::new());
+        let event = Arc::new(Emitted { number, event, to, key, emitted, plain });
         waiting.events.push_back((Arc::clone(&event), Vec::new()));
         KeptEvent { namespace: Some(namespace.downgrade()), event }
     }
@@ -85,16 +90,14 @@ impl KeptEvent {
     fn deliver_as(&mut self, place: &Place<'_>) {
         let Some(namespace) = self.namespace.take().and_then(|namespace| namespace.upgrade()) else { return };
         let Some(store) = namespace.shared_store() else { return };
-        let Emitted { event, to, key, .. } = &*self.event;
         let message = match place {
-            Place::Here(offset, _) => event
-                .with_text_argument(offset)
-                .ok()
-                .and_then(|event| namespace.encode_plain(&event))
-                .map(|message| prepared(keyed(message, key.as_ref()), to)),
+            Place::Here(offset, _) => {
+                let event = self.event.event.with_text_argument(offset).ok();
+                event.and_then(|event| self.event.encode(&namespace, &event))
+            }
             Place::Elsewhere(_) | Place::Unknown => self.event.plain(&namespace),
         };
-        let mut to = to.clone();
+        let mut to = self.event.to.clone();
         let rooms = namespace.rooms().read();
         let mut tail = store.lock();
         let behind = tail.waiting().take(self.event.number);
@@ -135,13 +138,19 @@ enum Place<'a> {
 }
 
 impl Emitted {
-    /// Called under no lock: a parser may be the application's.
     fn plain(&self, namespace: &Namespace) -> Option<Arc<EncodedMessage>> {
-        let encode = || {
-            let message = namespace.encode_plain(&self.event)?;
-            Some(prepared(keyed(message, self.key.as_ref()), &self.to))
-        };
-        self.plain.get_or_init(encode).clone()
+        self.plain.get_or_init(|| self.encode(namespace, &self.event)).clone()
+    }
+
+    /// Called under no lock: a parser may be the application's. If it panics, the event reaches nobody, and what waits
+    /// behind it goes on.
+    fn encode(&self, namespace: &Namespace, event: &Payload) -> Option<Arc<EncodedMessage>> {
+        let encode = AssertUnwindSafe(|| namespace.encode_plain(event));
+        let message = catch_unwind(encode).unwrap_or_else(|_| {
+            tracing::error!("an event is not delivered: the parser panicked");
+            None
+        });
+        message.map(|message| prepared(keyed(message, self.key.as_ref()), &self.to))
     }
 
     fn is_for(&self, rooms: &Rooms<Socket>, socket: &Socket) -> bool {
@@ -151,15 +160,19 @@ impl Emitted {
 }
 
 impl Waiting {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    /// Ends the waiting of an event; gives what is behind it.
+    /// Ends the waiting of an event; gives what may be sent after it. If others that were emitted before it still wait (two
+    /// threads that emit at the same time may give events to the adapter in another order), what is behind it waits for
+    /// them, too.
     fn take(&mut self, number: u64) -> Vec<Behind> {
-        let index = self.events.iter().position(|(event, _)| event.number == number);
-        let taken = index.and_then(|index| self.events.remove(index));
-        taken.map(|(_, behind)| behind).unwrap_or_default()
+        let Some(index) = self.events.iter().position(|(event, _)| event.number == number) else {
+            return Vec::new();
+        };
+        let behind = self.events.remove(index).map(|(_, behind)| behind).unwrap_or_default();
+        let Some((_, earlier)) = index.checked_sub(1).and_then(|index| self.events.get_mut(index)) else {
+            return behind;
+        };
+        earlier.extend(behind);
+        Vec::new()
     }
 
     /// Puts a message for one socket behind the last event that it is to hear; `false`: there is none, and the message
@@ -223,9 +236,27 @@ impl Namespace {
         socket.peer().send(message);
     }
 
+    /// Whether a socket is still to hear what was emitted before this time, or an acknowledgement. (Where somebody always
+    /// emits, something always waits.)
+    pub(crate) fn has_waiting_for(&self, socket: &Socket, emitted_before: Instant) -> bool {
+        let Some(store) = self.shared_store() else { return false };
+        let rooms = self.rooms().read();
+        let mut tail = store.lock();
+        let is_for_it = |(event, behind): &(Arc<Emitted>, Vec<Behind>)| {
+            let is_old = event.emitted < emitted_before;
+            let is_behind = |behind: &Behind| match &*behind.sockets {
+                [alone] => alone == socket,
+                several => is_old && several.contains(socket),
+            };
+            (is_old && event.is_for(&rooms, socket)) || behind.iter().any(is_behind)
+        };
+        tail.waiting().events.iter().any(is_for_it)
+    }
+
     /// Whether events wait for their places.
+    #[cfg(test)]
     pub(crate) fn has_waiting_events(&self) -> bool {
-        self.shared_store().is_some_and(|store| !store.lock().waiting().is_empty())
+        self.shared_store().is_some_and(|store| !store.lock().waiting().events.is_empty())
     }
 
     /// Encodes what waits, for sockets that will leave before it is delivered. Called under no lock.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
 use super::disconnect::DisconnectReason;
 use super::hub::Shared;
@@ -337,9 +338,10 @@ impl Peer {
             || self.state.lock().joined.iter().any(|joined| joined.socket.awaits_acks())
     }
 
-    /// Whether events wait for their places, and perhaps acknowledgements behind them.
-    pub(crate) fn awaits_events(&self) -> bool {
-        self.sockets().iter().any(|socket| socket.home().has_waiting_events())
+    /// Whether the client is still to get what was emitted before this time and waits for its place, or acknowledgements
+    /// behind it.
+    pub(crate) fn awaits_events(&self, emitted_before: Instant) -> bool {
+        self.sockets().iter().any(|socket| socket.home().has_waiting_for(socket, emitted_before))
     }
 
     /// Whether few enough handlers wait, with few enough bytes, to start another one.

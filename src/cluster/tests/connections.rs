@@ -153,3 +153,29 @@ async fn sentinel_names_the_master_also_the_next_one() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_redis_had_and_then_refuses_is_not_asked_for_whenever_something_else_changes() {
+    let redis = RedisServer::start();
+    let link = link(&redis.url());
+    let _lost = link.subscribe(plain("forbidden"), |_| {});
+    link.ready().await.unwrap();
+    // Redis disconnects who is subscribed to what it may not hear.
+    redis.cli(&["ACL", "SETUSER", "default", "resetchannels", "&allowed*", "&test*"]);
+    until_async("it is refused", async || matches!(link.ready().await, Err(LinkError::NotReady { .. })))
+        .await;
+    let refusals = || {
+        let stats = redis.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_subscribe:")).unwrap().to_owned();
+        let (_, count) = line.split_once("rejected_calls=").unwrap();
+        count.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = refusals();
+    for number in 0..40 {
+        let channel = plain(&format!("allowed-{number}"));
+        let subscription = link.subscribe(channel.clone(), |_| {});
+        until("it is subscribed", || link.confirmation(&channel).is_some()).await;
+        drop(subscription);
+    }
+    assert!(refusals() - before < 20);
+}

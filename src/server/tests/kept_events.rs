@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::proto::socketio::Payload;
+use crate::engine::Message;
+use crate::proto::socketio::{DecoderLimits, Packet, PacketKind, Payload};
 
 /// Keeps what a test lets it keep: events until they are given a place, sessions until they are asked for.
 #[derive(Clone, Debug, Default)]
@@ -229,6 +230,115 @@ async fn only_the_last_event_with_a_key_waits_in_the_queue() {
     }
     keeper.deliver(3);
     assert_eq!(client.poll().await, r#"42["price",3,"at-3"]"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_an_event_follows_it_also_if_the_adapter_got_another_one_first() {
+    let (keeper, io) = keeping(|builder| builder);
+    let (client, socket) = Client::connected(&io).await;
+    io.emit("first", &()).unwrap();
+    io.emit("second", &()).unwrap();
+    let confirmed = socket.emit_with_ack::<()>("confirm", &());
+    let confirmed = tokio::spawn(confirmed);
+    settle().await;
+    // As if another thread had emitted the second one.
+    keeper.0.lock().events.swap(0, 1);
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["second","at-1"]"#);
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["first","at-2"]|420["confirm"]"#);
+    confirmed.abort();
+}
+
+/// JSON, as by default, but for events with this name.
+#[derive(Debug)]
+struct Panics;
+
+impl Parser for Panics {
+    fn encode(&self, packet: &Packet) -> Result<Vec<Message>, ParserError> {
+        let text = packet.data.as_ref().map(|data| data.json().to_string()).unwrap_or_default();
+        assert!(!text.contains("unwritable"), "the parser's mistake");
+        Ok(vec![Message::Text(format!("{:?}{text}", packet.kind).into())])
+    }
+
+    fn decoder(&self, _: &DecoderLimits) -> Box<dyn PacketDecoder> {
+        Box::new(Panics)
+    }
+}
+
+impl PacketDecoder for Panics {
+    fn decode(&mut self, _: Message) -> Result<Option<Packet>, ParserError> {
+        Ok(Some(Packet::new(PacketKind::Connect, "/")))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_waits_for_ever_behind_an_event_that_makes_the_parser_panic() {
+    let (keeper, io) = keeping(|builder| builder.parser(Panics));
+    let client = Client::open(&io).await;
+    client.post("40").await;
+    client.poll().await;
+    for _ in 0..2 {
+        io.emit("unwritable", &()).unwrap();
+        io.local().emit("behind", &()).unwrap();
+    }
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"4Event["behind"]"#);
+    keeper.give_up();
+    assert_eq!(client.poll().await, r#"4Event["behind"]"#);
+    assert!(!io.of("/").has_waiting_events());
+    io.emit("unwritable", &()).unwrap();
+    io.of("/").sockets()[0].disconnect();
+    assert_eq!(client.poll().await, "4Disconnect");
+    keeper.give_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_leaves_at_its_turn_also_where_somebody_always_emits() {
+    let (keeper, io) = keeping(|builder| builder);
+    let (client, socket) = Client::connected(&io).await;
+    socket.emit("last", &1).unwrap();
+    let ticking = io.clone();
+    let ticks = tokio::spawn(async move {
+        loop {
+            ticking.emit("tick", &()).unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            // Another one always waits.
+            while keeper.0.lock().events.len() > 1 {
+                keeper.deliver(1);
+            }
+        }
+    });
+    let (deadline, begin) = (Duration::from_secs(10), tokio::time::Instant::now());
+    let heard = tokio::spawn(async move {
+        let mut heard = String::new();
+        while heard != "1" && !heard.ends_with("|1") {
+            heard = client.poll().await;
+        }
+    });
+    io.drain(deadline).await;
+    assert!(begin.elapsed() < deadline);
+    ticks.abort();
+    heard.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_to_leave_waits_for_what_is_on_its_way() {
+    let (keeper, io) = keeping(|builder| builder);
+    io.on("ask", async |event: Event| {
+        event.socket().emit("first", &1)?;
+        event.ack(&"answer")
+    });
+    let (client, _) = Client::connected(&io).await;
+    client.post(r#"420["ask"]"#).await;
+    let deadline = Duration::from_secs(10);
+    let draining = io.clone();
+    let drained = tokio::spawn(async move { draining.drain(deadline).await });
+    // Everybody's turn has come by then.
+    tokio::time::sleep(deadline.mul_f64(0.9)).await;
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["first",1,"at-1"]|430["answer"]"#);
+    drained.await.unwrap();
 }
 
 /// A client whose session is kept; gives its private id.
