@@ -66,6 +66,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Where Redis is, without credentials.
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |all: &[Endpoint]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Servers::One(endpoint) => write!(f, "{endpoint}"),
+            Servers::Sentinel { master, sentinels } => write!(f, "{master} of Sentinel {}", list(sentinels)),
+            Servers::Cluster(seeds) => write!(f, "cluster {}", list(seeds)),
+        }
+    }
+}
+
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) user: Option<String>,

@@ -70,6 +70,16 @@ pub(super) enum Target {
     Node(Endpoint),
 }
 
+impl Target {
+    /// Where it is, for people.
+    pub(super) fn place(&self, config: &RedisConfig) -> String {
+        match self {
+            Target::Configured => config.servers.to_string(),
+            Target::Node(node) => node.to_string(),
+        }
+    }
+}
+
 /// Connects for commands. Answers have no timeout here: whoever asks knows how long to wait.
 pub(super) async fn commands(config: &RedisConfig, target: &Target) -> Result<Commands, ConnectError> {
     let connecting = async {

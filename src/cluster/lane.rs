@@ -21,11 +21,12 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) 
     let config = &shared.config;
     let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
     let (mut since, mut attempts) = (Instant::now(), 0);
+    let redis = target.place(config);
     let mut was_connected = false;
     loop {
         match connected(&shared, &target).await {
             Ok(mut commands) => {
-                info!(target = ?target, "publishing connection to Redis is there");
+                info!(redis, "publishing connection to Redis is there");
                 if was_connected {
                     shared.counters.reconnects.add();
                 }
@@ -36,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) 
                 shared.succeeded();
                 shared.progressed();
                 let lost = serve(&shared, &target, &wake, &mut commands).await;
-                warn!(target = ?target, reason = %lost, "publishing connection to Redis is lost");
+                warn!(redis, reason = %lost, "publishing connection to Redis is lost");
                 shared.failed(&lost);
                 since = Instant::now();
             }
@@ -44,9 +45,9 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, wake: Arc<Notify>) 
                 attempts += 1;
                 // Once an outage; the status and its counter say that it goes on.
                 if attempts == 1 {
-                    warn!(target = ?target, %error, "no publishing connection to Redis");
+                    warn!(redis, %error, "no publishing connection to Redis");
                 } else {
-                    debug!(target = ?target, %error, attempts, "no publishing connection to Redis");
+                    debug!(redis, %error, attempts, "no publishing connection to Redis");
                 }
                 shared.failed(&error);
             }

@@ -20,7 +20,7 @@ use super::config::RedisConfig;
 use super::connect::{Target, Task};
 use super::router::{Kind, Route, Router};
 use super::shared::{Counters, Shared, keep_topology, within_time};
-use super::status::{LinkError, LinkStats, LinkStatus};
+use super::status::{ConnectionState, LinkError, LinkStats, LinkStatus};
 use super::stream_reader::{StreamEntry, StreamReader, entries};
 use super::topology::slot;
 use crate::sync::Mutex;
@@ -162,12 +162,39 @@ impl RedisLink {
             }
         };
         let patience = shared.config.connect_timeout + shared.config.response_timeout;
-        timeout(patience, ready).await.unwrap_or_else(|_| {
-            let reason = shared.last_error.lock().as_ref().map(|last| Arc::clone(&last.reason));
-            Err(LinkError::NotReady {
-                reason: reason.unwrap_or_else(|| "Redis does not answer".into()).to_string(),
-            })
+        let ready = timeout(patience, ready).await.unwrap_or_else(|_| {
+            let reason = shared.last_reason().unwrap_or_else(|| "Redis does not answer".into());
+            Err(LinkError::NotReady { reason: reason.to_string() })
+        });
+        ready.map_err(|error| match error {
+            LinkError::NotReady { reason } => {
+                LinkError::NotReady { reason: format!("{}: {reason}", shared.config.servers) }
+            }
+            other => other,
         })
+    }
+
+    /// The same, also for channels that are subscribed to see whether this user may.
+    pub(crate) async fn ready_for(
+        &self,
+        channels: impl IntoIterator<Item = Channel>,
+    ) -> Result<(), LinkError> {
+        let tried: Vec<_> = channels.into_iter().map(|channel| self.subscribe(channel, |_| {})).collect();
+        let ready = self.ready().await;
+        drop(tried);
+        ready
+    }
+
+    /// Whether there is no connection to ask, or has not been one for longer than it takes to come back from a short
+    /// interruption.
+    pub(crate) fn check_away(&self) -> Result<(), LinkError> {
+        match self.shared().router.lock().state() {
+            ConnectionState::Reconnecting { since, .. } if since.elapsed() > AWAY_AFTER => {
+                let reason = self.shared().last_reason().unwrap_or_else(|| "it does not answer".into());
+                Err(LinkError::Away { duration: since.elapsed(), reason: reason.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Publishes to all who have subscribed, on whatever node.
@@ -413,8 +440,9 @@ impl RedisLink {
         let publisher = shared.router.lock().state();
         let subscriber = shared.subscriptions.lock().state();
         let readers = shared.readers.lock().state();
-        let last_error = shared.last_error.lock().as_ref().map(|last| last.reason.to_string());
-        LinkStatus { publisher, subscriber, readers, last_error }
+        let refused = shared.subscriptions.lock().refused();
+        let last_error = shared.last_reason().map(|reason| reason.to_string());
+        LinkStatus { publisher, subscriber, readers, refused, last_error }
     }
 
     pub(crate) fn stats(&self) -> LinkStats {
@@ -498,6 +526,8 @@ impl fmt::Debug for Subscription {
     }
 }
 
+/// Until then a question waits for a connection that may be back in a moment.
+const AWAY_AFTER: Duration = Duration::from_secs(1);
 const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Redis refuses what does not fit into its clock: ten years.

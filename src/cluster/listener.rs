@@ -26,6 +26,7 @@ use super::watchdog::Ping;
 /// Connects, subscribes, listens, and connects again, until the link closes or ends it.
 pub(super) async fn run(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
     let config = &shared.config;
+    let redis = key.place(config);
     let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
     let (mut since, mut attempts) = (Instant::now(), 0_u32);
     let mut was_connected = false;
@@ -39,7 +40,7 @@ pub(super) async fn run(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
             Ok(mut listening) => {
                 let mut have = HashSet::new();
                 let subscribed = || {
-                    info!(key = ?key, "subscribing connection to Redis is there");
+                    info!(%redis, "subscribing connection to Redis is there");
                     if std::mem::replace(&mut was_connected, true) {
                         shared.counters.reconnects.add();
                     }
@@ -65,16 +66,16 @@ pub(super) async fn run(shared: Arc<Shared>, key: Key, wake: Arc<Notify>) {
                 return;
             }
             End::Deaf => {
-                warn!(key = ?key, "a subscribing connection to Redis has become deaf and is made anew");
+                warn!(%redis, "a subscribing connection to Redis has become deaf and is made anew");
                 shared.counters.watchdog_renewals.add();
                 (since, attempts) = (Instant::now(), 0);
             }
             End::Lost(error) => {
                 if attempts == 0 {
                     since = Instant::now();
-                    warn!(key = ?key, %error, "no subscribing connection to Redis");
+                    warn!(%redis, %error, "no subscribing connection to Redis");
                 } else {
-                    debug!(key = ?key, %error, attempts, "no subscribing connection to Redis");
+                    debug!(%redis, %error, attempts, "no subscribing connection to Redis");
                 }
                 attempts += 1;
                 shared.failed(&error);
@@ -159,7 +160,8 @@ async fn serve(
             }
             let mut granted = portion.add.iter().zip(&answers);
             if granted.any(|(channel, answer)| *channel == ping.channel && answer.is_err()) {
-                warn!(key = ?key, "Redis refuses the watchdog's channel: nobody notices a deaf subscription");
+                let redis = key.place(&shared.config);
+                warn!(%redis, "Redis refuses the watchdog's channel: nobody notices a deaf subscription");
                 ping.gives_up();
             }
             let again = keep_answers(shared, have, portion.add, answers).map(|delay| Instant::now() + delay);
@@ -211,8 +213,13 @@ fn keep_answers(
                 retry = Some(RETRY_MOVED);
             }
             Err(refused) => {
-                error!(channel = %channel, %refused, "Redis refuses a subscription");
-                subscriptions.unconfirm(&channel, Some(refused.to_string().into()));
+                let reason: Arc<str> = refused.to_string().into();
+                // It is tried again and again.
+                if subscriptions.refusal(&channel) != Some(&reason) {
+                    error!(channel = %channel, %refused, "Redis refuses a subscription");
+                }
+                shared.refused(&channel, &reason);
+                subscriptions.unconfirm(&channel, Some(reason));
                 retry = retry.or(Some(RETRY_REFUSED));
             }
         }

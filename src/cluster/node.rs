@@ -241,6 +241,7 @@ impl<W: Wire> Node<W> {
     /// that an answer is missing; with one too few, an answer would be missing and nobody would know.
     async fn others(&self) -> Result<usize, LinkError> {
         let (link, channel) = self.wire.counted();
+        link.check_away().inspect_err(|error| tracing::debug!(%error, "the other servers are not asked"))?;
         // Who is not subscribed hears no answers either: a moment is given for it.
         let before = link.confirmed(&channel, SUBSCRIPTION_PATIENCE).await;
         let counted = self.wire.server_count().await;

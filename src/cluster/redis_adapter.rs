@@ -128,17 +128,29 @@ impl RedisAdapterBuilder {
         self
     }
 
-    /// Connects.
+    /// Connects: waits for `connect_timeout` and `response_timeout` together, 10 s, at the most.
     ///
     /// # Errors
-    /// [`LinkError::NotReady`], if Redis refuses or does not answer. Once connected, the adapter comes back by itself.
+    /// [`LinkError::NotReady`], if Redis refuses, also the channels that are needed, or does not answer. Once connected, the
+    /// adapter comes back by itself; [`RedisAdapterBuilder::connect_lazy`] does not even wait for the first time.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(self) -> Result<RedisAdapter, LinkError> {
+        let adapter = self.connect_lazy();
+        let channels = Channels::new(&adapter.options.key, "/");
+        adapter.link.ready_for(shared_channels(&channels)).await?;
+        Ok(adapter)
+    }
+
+    /// Gives the adapter at once, also while Redis is away: it connects as soon as it can, and says by
+    /// [`RedisAdapter::status`] how far it is. Until then the server is alone.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect_lazy(self) -> RedisAdapter {
         let link = RedisLink::open(self.config, &self.options.key);
-        link.ready().await?;
-        Ok(RedisAdapter { link, options: Arc::new(self.options), runtime: Handle::current() })
+        RedisAdapter { link, options: Arc::new(self.options), runtime: Handle::current() }
     }
 }
 
@@ -181,16 +193,18 @@ impl fmt::Debug for Classic {
     }
 }
 
-/// The order is Node's: the pattern first, then the channels.
-fn subscribe(node: &Arc<Node<Classic>>) {
-    let channels = &node.wire().channels;
-    let all = [
+/// Those of a namespace that all servers subscribe. The order is Node's: the pattern first, then the channels.
+fn shared_channels(channels: &Channels) -> [Channel; 3] {
+    [
         Channel::Pattern(channels.broadcast_pattern().into()),
         plain(channels.request()),
         plain(channels.response()),
-        plain(&channels.private_response(&node.wire().uid)),
-    ];
-    let link = &node.wire().link;
+    ]
+}
+
+fn subscribe(node: &Arc<Node<Classic>>) {
+    let Classic { channels, uid, link, .. } = node.wire();
+    let all = shared_channels(channels).into_iter().chain([plain(&channels.private_response(uid))]);
     let subscriptions = all.map(|channel| link.subscribe_choosing(channel, Ear(Arc::downgrade(node))));
     node.wire().subscriptions.lock().extend(subscriptions);
 }

@@ -117,20 +117,30 @@ impl ShardedRedisAdapterBuilder {
         self
     }
 
-    /// Connects.
+    /// Connects: waits for `connect_timeout` and `response_timeout` together, 10 s, at the most.
     ///
     /// # Errors
-    /// [`LinkError::NotReady`], if Redis refuses or does not answer, or is too old for sharded pub/sub. Once connected, the
-    /// adapter comes back by itself.
+    /// [`LinkError::NotReady`], if Redis refuses, also the channels that are needed, or does not answer, or is too old for
+    /// sharded pub/sub. Once connected, the adapter comes back by itself;
+    /// [`ShardedRedisAdapterBuilder::connect_lazy`] does not even wait for the first time.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(self) -> Result<ShardedRedisAdapter, LinkError> {
+        let adapter = self.connect_lazy();
+        let channels = Channels::new(&adapter.options.channel_prefix, "/", "");
+        adapter.link.ready_for([sharded_channel(channels.public())]).await?;
+        Ok(adapter)
+    }
+
+    /// Gives the adapter at once, also while Redis is away: it connects as soon as it can, and says by
+    /// [`ShardedRedisAdapter::status`] how far it is. Until then the server is alone.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect_lazy(self) -> ShardedRedisAdapter {
         let link = RedisLink::open(self.config, &self.options.channel_prefix);
-        link.ready().await?;
-        // Says so if Redis is too old.
-        link.sharded_subscribers(self.options.channel_prefix.as_bytes()).await?;
-        Ok(ShardedRedisAdapter { link, options: Arc::new(self.options), runtime: Handle::current() })
+        ShardedRedisAdapter { link, options: Arc::new(self.options), runtime: Handle::current() }
     }
 }
 

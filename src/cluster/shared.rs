@@ -9,12 +9,13 @@ use redis::{Cmd, ErrorKind, Value, cmd};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::config::{Endpoint, RedisConfig, Servers};
 use super::connect::{self, ConnectError, Target, Task};
 use super::lane;
+use super::link::Channel;
 use super::router::{Entry, Kind, Route, Router};
 use super::status::{ConnectionState, LinkError};
 use super::stream_reader::Readers;
@@ -169,16 +170,28 @@ impl Shared {
         }
     }
 
+    /// Why something failed the last time.
+    pub(super) fn last_reason(&self) -> Option<Arc<str>> {
+        self.last_error.lock().as_ref().map(|last| Arc::clone(&last.reason))
+    }
+
     /// A connection was lost, or could not be made.
     pub(super) fn failed(&self, error: &ConnectError) {
         let is_refusal = match error {
             ConnectError::Redis(error) => {
                 matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::RESP3NotSupported)
                     || matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS"))
+                    || error.to_string().contains("cluster support disabled")
             }
             _ => false,
         };
         *self.last_error.lock() = Some(LastError { reason: error.to_string().into(), is_refusal });
+    }
+
+    /// A channel was refused.
+    pub(super) fn refused(&self, channel: &Channel, reason: &str) {
+        let reason = format!("the subscription of {channel} is refused: {reason}").into();
+        *self.last_error.lock() = Some(LastError { reason, is_refusal: false });
     }
 
     /// A connection was made: what refused us before is no longer what others wait for.
@@ -225,10 +238,12 @@ impl Shared {
 /// Asks a cluster for its slots: at the start, when something went to the wrong node, and now and then.
 pub(super) async fn keep_topology(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(shared.config.backoff_min, shared.config.backoff_max);
+    let mut is_known = true;
     loop {
         match ask_topology(&shared).await {
             Ok(topology) => {
                 backoff.reset();
+                is_known = true;
                 set_topology(&shared, topology);
                 tokio::select! {
                     () = shared.refresh.notified() => {}
@@ -239,7 +254,12 @@ pub(super) async fn keep_topology(shared: Arc<Shared>) {
             Err(error) => {
                 shared.failed(&error);
                 shared.progressed();
-                debug!(%error, "the slots of the cluster are not known");
+                // Once an outage.
+                if std::mem::replace(&mut is_known, false) {
+                    warn!(%error, "the slots of the cluster are not known");
+                } else {
+                    debug!(%error, "the slots of the cluster are not known");
+                }
             }
         }
         // When something moves, many notice it at once.

@@ -13,8 +13,46 @@ pub struct LinkStatus {
     pub subscriber: ConnectionState,
     /// The connections that read streams: the worst of them.
     pub readers: ConnectionState,
-    /// Why a connection was lost or not made the last time, if there was such a time.
+    /// Channels that Redis refuses to subscribe, as to a user without the right to them: ten of them at the most. They are
+    /// tried again every five seconds.
+    pub refused: Vec<String>,
+    /// Why a connection was lost or not made, or a channel refused, the last time, if there was such a time.
     pub last_error: Option<String>,
+}
+
+impl LinkStatus {
+    /// Whether all connections that are needed are there, with all that is subscribed: the other servers are heard, and hear
+    /// this one. It says nothing of whether this server can serve: it does so for its own clients without Redis, too.
+    pub fn is_up(&self) -> bool {
+        self.outages().next().is_none() && self.refused.is_empty()
+    }
+
+    fn outages(&self) -> impl Iterator<Item = (&'static str, ConnectionState)> {
+        let all = [("publisher", self.publisher), ("subscriber", self.subscriber), ("readers", self.readers)];
+        all.into_iter()
+            .filter(|(_, state)| !matches!(state, ConnectionState::Connected | ConnectionState::Idle))
+    }
+}
+
+/// `connected`, or what is missing and since when.
+impl fmt::Display for LinkStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_up() {
+            return f.write_str("connected");
+        }
+        let mut separator = "";
+        for (name, state) in self.outages() {
+            write!(f, "{separator}{name}: {state}")?;
+            separator = "; ";
+        }
+        if !self.refused.is_empty() {
+            write!(f, "{separator}refused: {}", self.refused.join(", "))?;
+        }
+        match &self.last_error {
+            Some(error) => write!(f, " (last error: {error})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How a connection is.
@@ -34,6 +72,19 @@ pub enum ConnectionState {
         /// How many attempts have failed since then.
         attempts: u32,
     },
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectionState::Closed => f.write_str("closed"),
+            ConnectionState::Connected => f.write_str("connected"),
+            ConnectionState::Idle => f.write_str("idle"),
+            ConnectionState::Reconnecting { since, attempts } => {
+                write!(f, "no connection for {} s, {attempts} attempts", since.elapsed().as_secs())
+            }
+        }
+    }
 }
 
 impl ConnectionState {
@@ -83,6 +134,13 @@ pub struct LinkStats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkError {
+    /// There has been no connection for a while: nobody was asked.
+    Away {
+        /// For how long.
+        duration: Duration,
+        /// Why there is none.
+        reason: String,
+    },
     /// Too much waits for Redis already.
     Backlogged {
         /// Commands that wait.
@@ -120,6 +178,9 @@ pub enum LinkError {
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LinkError::Away { duration, reason } => {
+                write!(f, "no connection to Redis for {} s: {reason}", duration.as_secs())
+            }
             LinkError::Backlogged { messages, bytes } => write!(
                 f,
                 "{messages} commands of {bytes} bytes wait for Redis already (RedisConfig::queue_messages, queue_bytes)"
@@ -142,3 +203,30 @@ impl fmt::Display for LinkError {
 }
 
 impl std::error::Error for LinkError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_in_words_what_is_missing() {
+        let mut status = LinkStatus {
+            publisher: ConnectionState::Connected,
+            subscriber: ConnectionState::Idle,
+            readers: ConnectionState::Idle,
+            refused: Vec::new(),
+            last_error: Some("it was slow".to_owned()),
+        };
+        assert!(status.is_up());
+        assert_eq!(status.to_string(), "connected");
+        status.refused = vec!["a".to_owned(), "b".to_owned()];
+        assert!(!status.is_up());
+        assert_eq!(status.to_string(), "refused: a, b (last error: it was slow)");
+        status.refused.clear();
+        status.subscriber = ConnectionState::Reconnecting { since: Instant::now(), attempts: 3 };
+        status.readers = ConnectionState::Closed;
+        status.last_error = None;
+        assert!(!status.is_up());
+        assert_eq!(status.to_string(), "subscriber: no connection for 0 s, 3 attempts; readers: closed");
+    }
+}

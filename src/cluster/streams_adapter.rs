@@ -75,6 +75,13 @@ struct Options {
     session_key_prefix: String,
 }
 
+impl Options {
+    fn channel(&self, name: &str) -> Channel {
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        if self.sharded_pub_sub { Channel::Sharded(name) } else { Channel::Plain(name) }
+    }
+}
+
 /// The options of a [`RedisStreamsAdapter`], under Node's names; made by [`RedisStreamsAdapter::new`].
 #[derive(Clone)]
 #[must_use = "`connect` makes the adapter"]
@@ -179,33 +186,36 @@ impl RedisStreamsAdapterBuilder {
         self
     }
 
-    /// Connects.
+    /// Connects: waits for `connect_timeout` and `response_timeout` together, 10 s, at the most.
     ///
     /// # Errors
-    /// [`LinkError::NotReady`], if Redis refuses or does not answer. Once connected, the adapter comes back by itself.
+    /// [`LinkError::NotReady`], if Redis refuses, also the channels that are needed, or does not answer. Once connected, the
+    /// adapter comes back by itself; [`RedisStreamsAdapterBuilder::connect_lazy`] does not even wait for the first time.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(self) -> Result<RedisStreamsAdapter, LinkError> {
+        let adapter = self.connect_lazy();
+        let channels = Channels::new(&adapter.options.channel_prefix, "/", "");
+        adapter.link.ready_for([adapter.options.channel(channels.public())]).await?;
+        Ok(adapter)
+    }
+
+    /// Gives the adapter at once, also while Redis is away: it connects as soon as it can, and says by
+    /// [`RedisStreamsAdapter::status`] how far it is. Until then the server is alone.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect_lazy(self) -> RedisStreamsAdapter {
         let link = RedisLink::open(self.config, &self.options.channel_prefix);
         let nodes: Arc<Nodes> = Arc::default();
         let readers = stream_keys(&self.options).map(|key| {
             let nodes = Arc::clone(&nodes);
             link.read_stream(&key, move |entry| read_entry(&nodes, &entry))
         });
-        let readers = readers.collect();
-        link.ready().await?;
-        if self.options.sharded_pub_sub {
-            // Says so if Redis is too old.
-            link.sharded_subscribers(self.options.channel_prefix.as_bytes()).await?;
-        }
-        Ok(RedisStreamsAdapter {
-            link,
-            options: Arc::new(self.options),
-            nodes,
-            _readers: Arc::new(readers),
-            runtime: Handle::current(),
-        })
+        let readers = Arc::new(readers.collect());
+        let options = Arc::new(self.options);
+        RedisStreamsAdapter { link, options, nodes, _readers: readers, runtime: Handle::current() }
     }
 }
 
@@ -276,10 +286,8 @@ impl fmt::Debug for Streams {
 
 fn subscribe(node: &Arc<Node<Streams>>, channel: &str) -> Subscription {
     let weak = Arc::downgrade(node);
-    let name = Bytes::copy_from_slice(channel.as_bytes());
     let wire = node.wire();
-    let channel = if wire.options.sharded_pub_sub { Channel::Sharded(name) } else { Channel::Plain(name) };
-    wire.link.subscribe(channel, move |incoming| {
+    wire.link.subscribe(wire.options.channel(channel), move |incoming| {
         if let Some(node) = weak.upgrade() {
             receive(&node, &incoming);
         }
@@ -387,9 +395,7 @@ impl Wire for Streams {
     }
 
     fn counted(&self) -> (&RedisLink, Channel) {
-        let name = Bytes::copy_from_slice(self.channels.public().as_bytes());
-        let sharded = self.options.sharded_pub_sub;
-        (&self.link, if sharded { Channel::Sharded(name) } else { Channel::Plain(name) })
+        (&self.link, self.options.channel(self.channels.public()))
     }
 
     fn publish_kept(&self, body: Body, kept: KeptEvent) {

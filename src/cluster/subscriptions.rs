@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::config::Endpoint;
+use super::config::{Endpoint, RedisConfig};
 use super::connect::{Target, Task};
 use super::link::{Channel, Handler};
 use super::listener::run;
@@ -52,6 +52,16 @@ pub(super) enum Key {
     Plain,
     /// Sharded channels whose slots this node owns.
     Sharded(Target),
+}
+
+impl Key {
+    /// Where Redis is, and what is subscribed there, for people.
+    pub(super) fn place(&self, config: &RedisConfig) -> String {
+        match self {
+            Key::Plain => Target::Configured.place(config),
+            Key::Sharded(target) => format!("{}, sharded", target.place(config)),
+        }
+    }
 }
 
 impl Subscriptions {
@@ -194,6 +204,17 @@ impl Subscriptions {
         }
     }
 
+    /// Why Redis refused a channel when it was asked the last time, if it did.
+    pub(super) fn refusal(&self, channel: &Channel) -> Option<&Arc<str>> {
+        self.wanted.get(channel)?.refused.as_ref()
+    }
+
+    /// Some of the channels that Redis refuses.
+    pub(super) fn refused(&self) -> Vec<String> {
+        let refused = self.wanted.iter().filter(|(_, wanted)| wanted.refused.is_some());
+        refused.map(|(channel, _)| channel.to_string()).take(MAX_REFUSED).collect()
+    }
+
     pub(super) fn set_state(&mut self, key: &Key, state: ConnectionState) {
         if let Some(listener) = self.listeners.get_mut(key) {
             listener.state = state;
@@ -303,5 +324,7 @@ impl Changes {
     }
 }
 
+/// Enough to see what the matter is.
+const MAX_REFUSED: usize = 10;
 /// Channels subscribed between two looks at what else has happened.
 const PORTION: usize = 2000;

@@ -2,35 +2,124 @@
 
 use super::redis_server::RedisServer;
 use super::*;
-use crate::cluster::{RedisAdapter, RedisStreamsAdapter, ShardedRedisAdapter};
+use crate::cluster::{
+    LinkStatus, RedisAdapter, RedisAdapterBuilder, RedisStreamsAdapter, RedisStreamsAdapterBuilder,
+    ShardedRedisAdapter, ShardedRedisAdapterBuilder,
+};
 use crate::proto::socketio::Payload;
 use crate::testing::TestClient;
 use crate::{AckError, AdapterError, BroadcastOptions, Namespace, Server, ServerBuilder};
 
 /// Each adapter, and the streams adapter with sharded channels; requests wait for a second.
 async fn adapters(config: RedisConfig) -> Vec<ServerBuilder> {
-    let (brief, config) = (Duration::from_secs(1), || config.clone());
-    let classic = RedisAdapter::new(config()).requests_timeout(brief).connect().await.unwrap();
-    let sharded = ShardedRedisAdapter::new(config()).requests_timeout(brief).connect().await.unwrap();
-    let streams = RedisStreamsAdapter::new(config()).requests_timeout(brief);
-    let (plain, on_shards) = (streams.clone(), streams.use_sharded_pub_sub(true).channel_prefix("shards"));
+    let (classic, sharded, [streams, on_shards]) = builders(&config);
     vec![
-        Server::builder().adapter(classic),
-        Server::builder().adapter(sharded),
-        Server::builder().adapter(plain.connect().await.unwrap()),
+        Server::builder().adapter(classic.connect().await.unwrap()),
+        Server::builder().adapter(sharded.connect().await.unwrap()),
+        Server::builder().adapter(streams.connect().await.unwrap()),
         Server::builder().adapter(on_shards.connect().await.unwrap()),
     ]
+}
+
+type Status = Box<dyn Fn() -> LinkStatus>;
+
+/// The same, without waiting for Redis; and how they are.
+fn lazy_adapters(config: &RedisConfig) -> Vec<(ServerBuilder, Status)> {
+    let (classic, sharded, streams) = builders(config);
+    let (classic, sharded) = (classic.connect_lazy(), sharded.connect_lazy());
+    let mut all: Vec<(ServerBuilder, Status)> = vec![
+        (Server::builder().adapter(classic.clone()), Box::new(move || classic.status())),
+        (Server::builder().adapter(sharded.clone()), Box::new(move || sharded.status())),
+    ];
+    for streams in streams.map(RedisStreamsAdapterBuilder::connect_lazy) {
+        all.push((Server::builder().adapter(streams.clone()), Box::new(move || streams.status())));
+    }
+    all
+}
+
+fn builders(
+    config: &RedisConfig,
+) -> (RedisAdapterBuilder, ShardedRedisAdapterBuilder, [RedisStreamsAdapterBuilder; 2]) {
+    let brief = Duration::from_secs(1);
+    let streams = RedisStreamsAdapter::new(config.clone()).requests_timeout(brief);
+    (
+        RedisAdapter::new(config.clone()).requests_timeout(brief),
+        ShardedRedisAdapter::new(config.clone()).requests_timeout(brief),
+        [streams.clone(), streams.use_sharded_pub_sub(true).channel_prefix("shards")],
+    )
+}
+
+/// A user who may not subscribe.
+fn deaf(redis: &RedisServer) -> RedisConfig {
+    let rights = ["on", ">pw", "~*", "&*", "+@all", "-subscribe", "-psubscribe", "-ssubscribe"];
+    redis.cli(&[&["ACL", "SETUSER", "deaf"], &rights[..]].concat());
+    config(&format!("redis://deaf:pw@127.0.0.1:{}", redis.port()))
+}
+
+#[tokio::test]
+async fn channels_that_are_refused_are_told_of_by_connect_and_by_the_status() {
+    let redis = RedisServer::start();
+    let deaf = deaf(&redis);
+    let (classic, sharded, [streams, on_shards]) = builders(&deaf);
+    let refusals = [
+        classic.connect().await.unwrap_err(),
+        sharded.connect().await.unwrap_err(),
+        streams.connect().await.unwrap_err(),
+        on_shards.connect().await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        let text = refusal.to_string();
+        let start =
+            format!("no connection to Redis: 127.0.0.1:{}: Redis refuses the subscription", redis.port());
+        assert!(text.starts_with(&start) && text.contains("#/#"), "{text}");
+    }
+    for (adapter, status) in lazy_adapters(&deaf) {
+        let _io = adapter.build().unwrap();
+        until("it says what is refused", || status().refused.iter().any(|name| name.contains("#/#"))).await;
+        let status = status();
+        assert!(!status.is_up());
+        assert!(status.to_string().contains("refused: "), "{status}");
+        assert!(status.last_error.as_ref().is_some_and(|error| error.contains("permissions")), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_begin_while_redis_is_away_and_questions_then_fail_at_once() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let mut servers = Vec::new();
+    for (adapter, status) in lazy_adapters(&config(&redis.url())) {
+        let io = adapter.build().unwrap();
+        let client = TestClient::connect(&io).await.unwrap();
+        servers.push((io, client, status));
+    }
+    for (io, client, status) in &mut servers {
+        io.local().emit("here", &1).unwrap();
+        assert_eq!(client.expect::<u8>("here").await.unwrap(), 1);
+        assert!(!status().is_up());
+        let reason = |error: AdapterError| match error {
+            AdapterError::Unavailable { reason } => reason,
+            other => panic!("{other}"),
+        };
+        until_async("it says how long", async || {
+            let error = io.of("/").server_count().await.map_err(reason).unwrap_err();
+            error.starts_with("no connection to Redis for ") && error.contains("onnection refused")
+        })
+        .await;
+    }
+    redis.restart();
+    for (io, _, status) in &servers {
+        until("it is up", || status().is_up()).await;
+        until_async("it is counted", async || io.of("/").server_count().await == Ok(1)).await;
+    }
 }
 
 #[tokio::test]
 async fn who_is_not_subscribed_expects_the_others_all_the_same() {
     let redis = RedisServer::start();
-    let rights = ["on", ">pw", "~*", "&*", "+@all", "-subscribe", "-psubscribe", "-ssubscribe"];
-    redis.cli(&[&["ACL", "SETUSER", "deaf"], &rights[..]].concat());
-    let deaf = format!("redis://deaf:pw@127.0.0.1:{}", redis.port());
-    let pairs = adapters(config(&redis.url())).await.into_iter().zip(adapters(config(&deaf)).await);
+    let pairs = adapters(config(&redis.url())).await.into_iter().zip(lazy_adapters(&deaf(&redis)));
     let mut asked = Vec::new();
-    for (b, a) in pairs {
+    for (b, (a, _)) in pairs {
         let (a, b) = (a.build().unwrap(), b.build().unwrap());
         let client = TestClient::connect(&b).await.unwrap();
         b.on_server_side("ask", async |event: crate::ServerSideEvent| event.ack(&1));
