@@ -408,8 +408,11 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
                 node.publish(Body::FetchSockets { opts, request_id: id.clone() });
             };
             let asked = |servers| Asked::FetchSockets { servers };
-            let Ok(outcome) = node.gather(asked, Waiter::Sockets, ask, within).await else {
-                return Gathered { expected: None, ..Gathered::nothing() };
+            let outcome = match node.gather(asked, Waiter::Sockets, ask, within).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    return Gathered { expected: Err(unavailable(&error)), ..Gathered::nothing() };
+                }
             };
             gathered(&outcome, |answer, items| match answer {
                 Answer::Sockets(sockets) => items.extend(remote_sockets(&local, sockets)),
@@ -492,7 +495,7 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
 fn gathered<T>(outcome: &Outcome, take: impl Fn(&Answer, &mut Vec<T>)) -> Gathered<T> {
     let mut items = Vec::new();
     outcome.answers.iter().for_each(|answer| take(answer, &mut items));
-    Gathered { items, received: outcome.servers_answered, expected: outcome.servers }
+    Gathered { items, received: outcome.servers_answered, expected: Ok(outcome.servers.unwrap_or(0)) }
 }
 
 fn unavailable(error: &LinkError) -> AdapterError {

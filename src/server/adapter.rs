@@ -115,20 +115,20 @@ pub struct Gathered<T> {
     pub items: Vec<T>,
     /// How many other servers have answered.
     pub received: usize,
-    /// How many other servers were asked. `None`: they could not be counted, as while the link to them is down, and none
+    /// How many other servers were asked. An error: they could not be counted, as while the link to them is down, and none
     /// was asked.
-    pub expected: Option<usize>,
+    pub expected: Result<usize, AdapterError>,
 }
 
 impl<T> Gathered<T> {
     /// Nobody was asked.
     pub fn nothing() -> Gathered<T> {
-        Gathered { items: Vec::new(), received: 0, expected: Some(0) }
+        Gathered { items: Vec::new(), received: 0, expected: Ok(0) }
     }
 
     /// How many have not answered in time. One at least, if it is not known how many there are.
     pub fn missing(&self) -> usize {
-        self.expected.map_or(1, |expected| expected.saturating_sub(self.received))
+        self.expected.as_ref().map_or(1, |expected| expected.saturating_sub(self.received))
     }
 }
 

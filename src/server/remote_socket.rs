@@ -214,8 +214,8 @@ pub struct FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.gathered {
-            Gathered { expected: None, .. } => f.write_str("the other servers cannot be asked"),
-            Gathered { received, expected: Some(expected), .. } => {
+            Gathered { expected: Err(error), .. } => error.fmt(f),
+            Gathered { received, expected: Ok(expected), .. } => {
                 write!(f, "timeout reached: only {received} responses received out of {expected}")
             }
         }

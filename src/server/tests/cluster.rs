@@ -93,7 +93,7 @@ impl Adapter for Link {
             self.bus.0.lock().iter().find(|(server, _)| *server == self.server).map(|(_, node)| node.clone());
         // One more server that never answers, if somebody asks for it.
         let silent = usize::from(to.rooms.iter().any(|room| room.as_str() == "silent"));
-        let (received, expected) = (others.len(), Some(others.len() + silent));
+        let (received, expected) = (others.len(), Ok(others.len() + silent));
         let mut gathered = Gathered { items: Vec::new(), received, expected };
         for details in others.iter().flat_map(|node| node.sockets(to)) {
             let told = Payload::ack(&(details,)).unwrap();
