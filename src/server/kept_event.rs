@@ -12,7 +12,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
@@ -142,14 +141,9 @@ impl Emitted {
         self.plain.get_or_init(|| self.encode(namespace, &self.event)).clone()
     }
 
-    /// Called under no lock: a parser may be the application's. If it panics, the event reaches nobody, and what waits
-    /// behind it goes on.
+    /// Called under no lock.
     fn encode(&self, namespace: &Namespace, event: &Payload) -> Option<Arc<EncodedMessage>> {
-        let encode = AssertUnwindSafe(|| namespace.encode_plain(event));
-        let message = catch_unwind(encode).unwrap_or_else(|_| {
-            tracing::error!("an event is not delivered: the parser panicked");
-            None
-        });
+        let message = namespace.encode_or_log(event);
         message.map(|message| prepared(keyed(message, self.key.as_ref()), &self.to))
     }
 

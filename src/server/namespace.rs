@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::collections::HashSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -668,6 +669,15 @@ impl Namespace {
     pub(crate) fn encode_plain(&self, event: &Payload) -> Option<EncodedMessage> {
         let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
         Some(self.shared().encode_message(&packet)?.with_droppable())
+    }
+
+    /// The same, for an event that others wait for: if the parser, which may be the application's, panics, the event reaches
+    /// nobody, and the others go on. Called under no lock.
+    pub(crate) fn encode_or_log(&self, event: &Payload) -> Option<EncodedMessage> {
+        catch_unwind(AssertUnwindSafe(|| self.encode_plain(event))).unwrap_or_else(|_| {
+            tracing::error!("an event is not delivered: the parser panicked");
+            None
+        })
     }
 
     /// Gives a message to the sockets of this process that are meant.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::adapter::{BroadcastOptions, KeptSession, Position, RestoredSession};
 use super::kept_event::Waiting;
 use super::namespace::Namespace;
-use super::recovery::{ConnectionStateRecovery, WELCOME};
+use super::recovery::{ConnectionStateRecovery, RecoveryError, WELCOME};
 use super::rooms::Room;
 use super::socket::SocketId;
 use crate::proto::EncodedMessage;
@@ -164,26 +164,49 @@ pub(crate) struct SharedReturning {
 }
 
 impl SharedReturning {
-    /// Encodes what was missed.
+    /// Encodes what was missed. What makes the parser panic is left out, as when it was delivered to the others: the
+    /// adapter has given the session away.
     pub(crate) fn new(namespace: &Namespace, restored: RestoredSession, unknown: u64) -> SharedReturning {
         let RestoredSession { session, missed, last } = restored;
-        let missed = missed.iter().filter_map(|event| namespace.encode_plain(event)).map(Arc::new).collect();
+        let missed = missed.iter().filter_map(|event| namespace.encode_or_log(event)).map(Arc::new).collect();
         SharedReturning { namespace: namespace.clone(), session: Some(session), missed, last, unknown }
     }
 
-    /// Whether what it missed is no more than a send queue holds.
-    pub(crate) fn fits(&self, store: &SharedStore) -> bool {
-        store.holds(&self.missed)
+    /// Why it cannot get what it missed, if it is known already.
+    pub(crate) fn failure(&self, store: &SharedStore) -> Option<RecoveryError> {
+        if !store.holds(&self.missed) {
+            return Some(RecoveryError::Trimmed);
+        }
+        (!self.knows_all(&store.lock())).then_some(RecoveryError::Unknown)
+    }
+
+    /// Whether it is known what was delivered since.
+    fn knows_all(&self, tail: &Tail) -> bool {
+        tail.dropped <= self.last && tail.unknown == self.unknown
     }
 
     pub(crate) fn session(&self) -> &KeptSession {
         self.session.as_ref().expect("it is taken once, at the end")
     }
 
-    /// All that it missed; `None` if a part is not known any more, or if it is more than a send queue holds. From now on it
-    /// hears what follows. Called under the locks of the rooms and of the tail.
-    pub(crate) fn missed(&self, store: &SharedStore, tail: &mut Tail) -> Option<Vec<Arc<EncodedMessage>>> {
-        if tail.dropped > self.last || tail.unknown != self.unknown {
+    /// All that it missed; `None` if a part is not known any more, or if it is more than a send queue holds: then the
+    /// session ends, so that whoever comes back once more is new. (Kept again, it might come and fail for ever: as long as
+    /// Redis is busy, every moment something is delivered without its place.) Otherwise it hears from now on what follows.
+    /// Called under the locks of the rooms and of the tail.
+    pub(crate) fn missed(
+        &mut self,
+        store: &SharedStore,
+        tail: &mut Tail,
+    ) -> Option<Vec<Arc<EncodedMessage>>> {
+        let missed = self.find_missed(store, tail);
+        if missed.is_none() {
+            self.arrive();
+        }
+        missed
+    }
+
+    fn find_missed(&self, store: &SharedStore, tail: &mut Tail) -> Option<Vec<Arc<EncodedMessage>>> {
+        if !self.knows_all(tail) {
             return None;
         }
         let session = self.session();
@@ -203,7 +226,7 @@ impl SharedReturning {
         Some(missed)
     }
 
-    /// It is there.
+    /// It is there, or not to come.
     pub(crate) fn arrive(&mut self) {
         self.session = None;
     }

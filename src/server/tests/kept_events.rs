@@ -267,8 +267,12 @@ impl Parser for Panics {
 }
 
 impl PacketDecoder for Panics {
-    fn decode(&mut self, _: Message) -> Result<Option<Packet>, ParserError> {
-        Ok(Some(Packet::new(PacketKind::Connect, "/")))
+    fn decode(&mut self, message: Message) -> Result<Option<Packet>, ParserError> {
+        let mut packet = Packet::new(PacketKind::Connect, "/");
+        if let Message::Text(text) = message {
+            packet.data = Payload::from_json(PacketKind::Connect, text[1..].into());
+        }
+        Ok(Some(packet))
     }
 }
 
@@ -426,7 +430,7 @@ async fn who_is_on_the_way_back_gets_what_is_delivered_late_meanwhile_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_have_missed_an_event_without_a_place_comes_once_more() {
+async fn who_may_have_missed_an_event_without_a_place_is_somebody_new() {
     let (keeper, io) = keeping(|builder| builder);
     let pid = lost(&io).await;
     let (open, gate) = tokio::sync::oneshot::channel();
@@ -435,9 +439,49 @@ async fn who_may_have_missed_an_event_without_a_place_comes_once_more() {
     io.emit("n", &1).unwrap();
     keeper.give_up();
     open.send(()).unwrap();
-    settle().await;
-    assert!(client.poll().await.ends_with('1'));
-    assert!(keeper.0.lock().sessions.contains_key(&pid));
+    let welcome = client.poll().await;
+    assert!(welcome.starts_with(r#"40{"sid":"#) && !welcome.contains(&pid), "{welcome}");
+    let socket = io.of("/").sockets().pop().unwrap();
+    assert_eq!(socket.recovery(), Recovery::Failed(RecoveryError::Unknown));
+    assert!(keeper.0.lock().sessions.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_have_missed_one_while_a_middleware_ran_comes_once_more_and_no_oftener() {
+    let recovery = ConnectionStateRecovery { skip_middlewares: false, ..ConnectionStateRecovery::default() };
+    let (keeper, io) = keeping(|builder| builder.connection_state_recovery(recovery));
+    let pid = lost(&io).await;
+    io.use_(async |_: Socket| {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, ConnectError>(())
+    });
     let client = come_back(&io, &pid).await;
-    assert!(client.poll().await.contains(&pid));
+    settle().await;
+    io.emit("n", &1).unwrap();
+    keeper.give_up();
+    assert!(client.poll().await.ends_with('1'));
+    assert!(keeper.0.lock().sessions.is_empty());
+    // It gets in, although each time something is delivered without a place.
+    let client = come_back(&io, &pid).await;
+    settle().await;
+    io.emit("n", &2).unwrap();
+    keeper.give_up();
+    let welcome = client.poll().await;
+    assert!(welcome.starts_with(r#"40{"sid":"#) && !welcome.contains(&pid), "{welcome}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_comes_back_although_the_parser_panics_at_what_it_missed() {
+    let (keeper, io) = keeping(|builder| builder.parser(Panics));
+    let client = Client::open(&io).await;
+    client.post("40").await;
+    let welcome = client.poll().await;
+    let welcome: serde_json::Value = serde_json::from_str(welcome.strip_prefix("4Connect").unwrap()).unwrap();
+    client.post("1").await;
+    settle().await;
+    let pid = welcome["pid"].as_str().unwrap();
+    keeper.0.lock().missed = ["unwritable", "n"].map(|name| Payload::event(name, &"at-1").unwrap()).to_vec();
+    let client = come_back(&io, pid).await;
+    let heard = client.poll().await;
+    assert!(heard.starts_with(r#"4Event["n","at-1"]|4Connect{"#) && heard.contains(pid), "{heard}");
 }
