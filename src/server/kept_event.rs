@@ -59,17 +59,18 @@ struct Behind {
 }
 
 impl KeptEvent {
-    /// Puts an event among those that wait.
+    /// Puts an event among those that wait. `plain` is its form without an offset, if it is there already.
     pub(crate) fn begin(
         namespace: &Namespace,
         waiting: &mut Waiting,
         event: Payload,
         to: &BroadcastOptions,
         key: Option<&Arc<str>>,
+        plain: Option<Arc<EncodedMessage>>,
     ) -> KeptEvent {
         let (number, to, key) = (waiting.next, to.clone(), key.cloned());
         waiting.next += 1;
-        let (emitted, plain) = (Instant::now(), OnceLock::new());
+        let (emitted, plain) = (Instant::now(), plain.map_or_else(OnceLock::new, |plain| Some(plain).into()));
         let event = Arc::new(Emitted { number, event, to, key, emitted, plain });
         waiting.events.push_back((Arc::clone(&event), Vec::new()));
         KeptEvent { namespace: Some(namespace.downgrade()), event }

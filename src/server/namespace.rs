@@ -597,8 +597,9 @@ impl Namespace {
         let shared_store = self.shared_store().filter(|_| !to.flags.volatile && !to.flags.local);
         if let (Some(store), Some(adapter)) = (shared_store, self.adapter()) {
             let event = Payload::event(event, args)?;
+            let plain = self.encode_early(&event, to, key)?;
             self.notify_outgoing(|| event.clone(), to);
-            let kept = KeptEvent::begin(self, store.lock().waiting(), event.clone(), to, key);
+            let kept = KeptEvent::begin(self, store.lock().waiting(), event.clone(), to, key, plain);
             adapter.broadcast_kept(&event, to, kept);
             return Ok(());
         }
@@ -653,8 +654,8 @@ impl Namespace {
         position: Position,
     ) {
         let Some(store) = self.shared_store() else { return self.deliver_foreign(event, to) };
-        let Ok(event) = event.with_text_argument(offset) else { return };
         self.notify_outgoing(|| event.clone(), to);
+        let Ok(event) = event.with_text_argument(offset) else { return };
         let Some(message) = self.encode_plain(&event) else { return };
         let message = prepared(message, to);
         let mut to = to.clone();
@@ -663,6 +664,22 @@ impl Namespace {
         tail.note(position, &message, &mut to);
         // Under the lock of the tail: everybody hears in its order.
         send(&rooms, &message, &to);
+    }
+
+    /// Encodes an event that waits for its place as it is, if the parser is the application's: it may have no form for the
+    /// event, and whoever emits is told. The default form is certain, and seldom needed without an offset.
+    fn encode_early(
+        &self,
+        event: &Payload,
+        to: &BroadcastOptions,
+        key: Option<&Arc<str>>,
+    ) -> Result<Option<Arc<EncodedMessage>>, EmitError> {
+        if self.shared().config.codec.is_default() {
+            return Ok(None);
+        }
+        let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
+        let message = self.shared().config.codec.packet(&packet)?.with_droppable();
+        Ok(Some(prepared(keyed(message, key), to)))
     }
 
     /// Encodes an event as it is.
