@@ -24,7 +24,7 @@ use super::handler::{
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
-use super::kept_event::KeptEvent;
+use super::kept_event::{KeptEvent, PutBehind};
 use super::lag::LagHandler;
 use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
@@ -39,7 +39,7 @@ use super::socket::{EmitError, Socket, SocketId};
 use super::socket_error::ErrorObserver;
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
 ///
@@ -599,7 +599,7 @@ impl Namespace {
             let event = Payload::event(event, args)?;
             let plain = self.encode_early(&event, to, key)?;
             self.notify_outgoing(|| event.clone(), to);
-            let kept = KeptEvent::begin(self, store.lock().waiting(), event.clone(), to, key, plain);
+            let kept = KeptEvent::begin(self, store, event.clone(), to, key, plain);
             adapter.broadcast_kept(&event, to, kept);
             return Ok(());
         }
@@ -700,7 +700,7 @@ impl Namespace {
     /// Gives a message to the sockets of this process that are meant.
     pub(crate) fn deliver(&self, message: EncodedMessage, to: &BroadcastOptions) {
         let message = prepared(message, to);
-        self.send_behind(&self.inner.rooms.read(), &message, to);
+        self.send_behind(self.inner.rooms.read(), &message, to);
     }
 
     /// Gives the event of another server to the sockets of this one that are meant.
@@ -771,18 +771,25 @@ impl Namespace {
         let count = meant.len();
         // Before the first can answer.
         let answers = self.inner.pending_broadcasts.expect(id, meant);
-        self.send_behind(&rooms, &message, to);
+        self.send_behind(rooms, &message, to);
         (count, answers)
     }
 
     /// Sends what no adapter keeps, after what it keeps and has not given back yet.
-    fn send_behind(&self, rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
-        let waits = !to.flags.volatile
-            && self
-                .shared_store()
-                .is_some_and(|store| store.lock().waiting().put_behind_all(rooms, message, to));
-        if !waits {
-            send(rooms, message, to);
+    fn send_behind(
+        &self,
+        rooms: RwLockReadGuard<'_, Rooms<Socket>>,
+        message: &Arc<EncodedMessage>,
+        to: &BroadcastOptions,
+    ) {
+        let store = self.shared_store().filter(|store| !to.flags.volatile && store.has_waiting());
+        match store.and_then(|store| store.lock().waiting().put_behind_all(&rooms, message, to)) {
+            None => send(&rooms, message, to),
+            Some(PutBehind::Fits) => {}
+            Some(PutBehind::IsTooMuch) => {
+                drop(rooms);
+                self.deliver_early();
+            }
         }
     }
 

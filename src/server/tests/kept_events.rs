@@ -253,6 +253,35 @@ async fn what_follows_an_event_follows_it_also_if_the_adapter_got_another_one_fi
     confirmed.abort();
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_delivered_in_order_when_too_much_is_behind_it_and_not_once_more() {
+    let (keeper, io) = keeping(|builder| builder.max_send_queue(1 << 30));
+    let pid = lost(&io).await;
+    let (client, _) = Client::connected(&io).await;
+    let big = "x".repeat(12 * 1024 * 1024);
+    io.emit("n", &1).unwrap();
+    io.local().emit("big", &big).unwrap();
+    io.emit("n", &2).unwrap();
+    for _ in 0..5 {
+        io.local().emit("big", &big).unwrap();
+    }
+    assert!(!io.of("/").has_waiting_events());
+    io.local().emit("end", &()).unwrap();
+    let heard = client.poll().await.replace(&big, "");
+    let bigs = [r#"42["big",""]"#; 5].join("|");
+    assert_eq!(heard, format!(r#"42["n",1]|42["big",""]|42["n",2]|{bigs}|42["end"]"#));
+
+    // Whether they are in what the adapter gives, nobody knows.
+    let returning = come_back(&io, &pid).await;
+    assert!(!returning.poll().await.contains(&pid));
+    keeper.deliver(2);
+    io.emit("n", &3).unwrap();
+    keeper.deliver(1);
+    assert_eq!(client.poll().await, r#"42["n",3,"at-3"]"#);
+    let pid = lost(&io).await;
+    assert!(come_back(&io, &pid).await.poll().await.contains(&pid));
+}
+
 /// JSON, as by default, but for events with this name that have an offset, and for those that have no form.
 #[derive(Debug)]
 struct Panics;
