@@ -3,7 +3,7 @@
 //! ```text
 //!  emit ─▶ Waiting ─▶ Adapter::broadcast_kept(KeptEvent) ─▶ other servers
 //!             ▲            └─ its place is known ─▶ KeptEvent::deliver ─▶ own sockets, with an offset
-//!             │            └─ it will not be, or too late ─ ─────────────▶ own sockets, without one
+//!             │            └─ it will not be, or too late ───────────────▶ own sockets, without one
 //!             └─ acknowledgements, events that ask for one: behind the events that are for the same socket
 //! ```
 //!
@@ -12,7 +12,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 use super::adapter::{BroadcastOptions, Position};
 use super::namespace::{Namespace, WeakNamespace, keyed, prepared, send};
 use super::rooms::Rooms;
+use super::shared_recovery::SharedStore;
 use super::socket::Socket;
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::Payload;
@@ -51,26 +51,54 @@ pub(crate) struct Emitted {
 pub(crate) struct Waiting {
     events: VecDeque<(Arc<Emitted>, Vec<Behind>)>,
     next: u64,
+    /// What all that is behind events takes, about.
+    bytes_behind: usize,
 }
 
 /// What some sockets hear after an event.
 struct Behind {
     sockets: Vec<Socket>,
     message: Arc<EncodedMessage>,
+    bytes: usize,
+}
+
+/// What became of a message that is to follow an event.
+pub(crate) enum PutBehind {
+    /// It waits.
+    Fits,
+    /// It waits, and with it so much that [`Namespace::deliver_early`] has to be called.
+    IsTooMuch,
+}
+
+impl Behind {
+    fn new(sockets: Vec<Socket>, message: &Arc<EncodedMessage>) -> Behind {
+        let bytes = message.weight() + sockets.len() * size_of::<Socket>();
+        Behind { sockets, message: Arc::clone(message), bytes }
+    }
+
+    fn send(&self) {
+        for socket in self.sockets.iter().filter(|socket| socket.is_connected()) {
+            socket.peer().send(Arc::clone(&self.message));
+        }
+    }
 }
 
 impl KeptEvent {
-    /// Puts an event among those that wait.
+    /// Puts an event among those that wait. `plain` is its form without an offset, if it is there already.
     pub(crate) fn begin(
         namespace: &Namespace,
-        waiting: &mut Waiting,
+        store: &SharedStore,
         event: Payload,
         to: &BroadcastOptions,
         key: Option<&Arc<str>>,
+        plain: Option<Arc<EncodedMessage>>,
     ) -> KeptEvent {
+        store.count_waiting();
+        let mut tail = store.lock();
+        let waiting = tail.waiting();
         let (number, to, key) = (waiting.next, to.clone(), key.cloned());
         waiting.next += 1;
-        let (emitted, plain) = (Instant::now(), OnceLock::new());
+        let (emitted, plain) = (Instant::now(), plain.map_or_else(OnceLock::new, |plain| Some(plain).into()));
         let event = Arc::new(Emitted { number, event, to, key, emitted, plain });
         waiting.events.push_back((Arc::clone(&event), Vec::new()));
         KeptEvent { namespace: Some(namespace.downgrade()), event }
@@ -100,7 +128,10 @@ impl KeptEvent {
         let mut to = self.event.to.clone();
         let rooms = namespace.rooms().read();
         let mut tail = store.lock();
-        let behind = tail.waiting().take(self.event.number);
+        let Some(behind) = tail.waiting().take(self.event.number) else {
+            // It has been delivered: too much was behind it.
+            return tail.settle_early();
+        };
         if let Some(message) = message {
             match place {
                 Place::Here(_, position) => tail.note(*position, &message, &mut to),
@@ -110,11 +141,8 @@ impl KeptEvent {
             // Under the lock of the tail: everybody hears in its order.
             send(&rooms, &message, &to);
         }
-        for Behind { sockets, message } in &behind {
-            for socket in sockets.iter().filter(|socket| socket.is_connected()) {
-                socket.peer().send(Arc::clone(message));
-            }
-        }
+        behind.iter().for_each(Behind::send);
+        store.count_sent(1);
         // What may be the last handle of a socket is dropped under no lock.
         drop((tail, rooms));
         drop(behind);
@@ -142,14 +170,9 @@ impl Emitted {
         self.plain.get_or_init(|| self.encode(namespace, &self.event)).clone()
     }
 
-    /// Called under no lock: a parser may be the application's. If it panics, the event reaches nobody, and what waits
-    /// behind it goes on.
+    /// Called under no lock.
     fn encode(&self, namespace: &Namespace, event: &Payload) -> Option<Arc<EncodedMessage>> {
-        let encode = AssertUnwindSafe(|| namespace.encode_plain(event));
-        let message = catch_unwind(encode).unwrap_or_else(|_| {
-            tracing::error!("an event is not delivered: the parser panicked");
-            None
-        });
+        let message = namespace.encode_or_log(event);
         message.map(|message| prepared(keyed(message, self.key.as_ref()), &self.to))
     }
 
@@ -160,49 +183,58 @@ impl Emitted {
 }
 
 impl Waiting {
-    /// Ends the waiting of an event; gives what may be sent after it. If others that were emitted before it still wait (two
+    /// Ends the waiting of an event; gives what may be sent after it, or `None` if it does not wait. If others that were emitted before it still wait (two
     /// threads that emit at the same time may give events to the adapter in another order), what is behind it waits for
     /// them, too.
-    fn take(&mut self, number: u64) -> Vec<Behind> {
-        let Some(index) = self.events.iter().position(|(event, _)| event.number == number) else {
-            return Vec::new();
-        };
-        let behind = self.events.remove(index).map(|(_, behind)| behind).unwrap_or_default();
+    fn take(&mut self, number: u64) -> Option<Vec<Behind>> {
+        let index = self.events.iter().position(|(event, _)| event.number == number)?;
+        let (_, behind) = self.events.remove(index)?;
         let Some((_, earlier)) = index.checked_sub(1).and_then(|index| self.events.get_mut(index)) else {
-            return behind;
+            self.bytes_behind -= behind.iter().map(|behind| behind.bytes).sum::<usize>();
+            return Some(behind);
         };
         earlier.extend(behind);
-        Vec::new()
+        Some(Vec::new())
     }
 
-    /// Puts a message for one socket behind the last event that it is to hear; `false`: there is none, and the message
-    /// may be sent.
+    /// What a message takes that was put behind an event.
+    fn count_behind(&mut self, bytes: usize) -> PutBehind {
+        self.bytes_behind += bytes;
+        if self.bytes_behind > MAX_BYTES_BEHIND { PutBehind::IsTooMuch } else { PutBehind::Fits }
+    }
+
+    /// Puts a message for one socket behind the last event that it is to hear; `None`: there is none, and the message may
+    /// be sent.
     pub(crate) fn put_behind(
         &mut self,
         rooms: &Rooms<Socket>,
         socket: &Socket,
         message: &Arc<EncodedMessage>,
-    ) -> bool {
+    ) -> Option<PutBehind> {
         let concerns = |(event, behind): &&mut (Arc<Emitted>, Vec<Behind>)| {
             event.is_for(rooms, socket) || behind.iter().any(|behind| behind.sockets.contains(socket))
         };
-        let Some((_, behind)) = self.events.iter_mut().rev().find(concerns) else { return false };
-        behind.push(Behind { sockets: vec![socket.clone()], message: Arc::clone(message) });
-        true
+        let (_, behind) = self.events.iter_mut().rev().find(concerns)?;
+        let last = Behind::new(vec![socket.clone()], message);
+        let bytes = last.bytes;
+        behind.push(last);
+        Some(self.count_behind(bytes))
     }
 
-    /// Puts a message for several sockets behind all events; `false`: there are none, and the message may be sent.
+    /// Puts a message for several sockets behind all events; `None`: there are none, and the message may be sent.
     pub(crate) fn put_behind_all(
         &mut self,
         rooms: &Rooms<Socket>,
         message: &Arc<EncodedMessage>,
         to: &BroadcastOptions,
-    ) -> bool {
-        let Some((_, behind)) = self.events.back_mut() else { return false };
+    ) -> Option<PutBehind> {
+        let (_, behind) = self.events.back_mut()?;
         let mut sockets = Vec::new();
         rooms.select(&to.rooms, &to.except, |socket| sockets.push(socket.clone()));
-        behind.push(Behind { sockets, message: Arc::clone(message) });
-        true
+        let last = Behind::new(sockets, message);
+        let bytes = last.bytes;
+        behind.push(last);
+        Some(self.count_behind(bytes))
     }
 
     /// Sends a socket that is about to leave what it has not heard yet; called with the rooms' lock, while the socket still
@@ -214,7 +246,7 @@ impl Waiting {
             {
                 socket.peer().send(Arc::clone(message));
             }
-            for Behind { sockets, message } in behind {
+            for Behind { sockets, message, .. } in behind {
                 if let Some(index) = sockets.iter().position(|other| other == socket) {
                     sockets.remove(index);
                     socket.peer().send(Arc::clone(message));
@@ -227,19 +259,51 @@ impl Waiting {
 impl Namespace {
     /// Sends a socket a message, after the events that it was emitted before. Called under no lock.
     pub(crate) fn send_in_order(&self, socket: &Socket, message: Arc<EncodedMessage>) {
-        if let Some(store) = self.shared_store() {
+        let put = self.shared_store().filter(|store| store.has_waiting()).and_then(|store| {
             let rooms = self.rooms().read();
-            if store.lock().waiting().put_behind(&rooms, socket, &message) {
-                return;
-            }
+            store.lock().waiting().put_behind(&rooms, socket, &message)
+        });
+        match put {
+            None => socket.peer().send(message),
+            Some(PutBehind::Fits) => {}
+            Some(PutBehind::IsTooMuch) => self.deliver_early(),
         }
-        socket.peer().send(message);
+    }
+
+    /// Delivers all that waits, without offsets, because too much is behind it. (So the order stays, and the memory is
+    /// free; who comes back meanwhile is new.) Called under no lock.
+    pub(crate) fn deliver_early(&self) {
+        let Some(store) = self.shared_store() else { return };
+        self.prepare_farewells();
+        let rooms = self.rooms().read();
+        let mut tail = store.lock();
+        let waiting = tail.waiting();
+        if waiting.bytes_behind <= MAX_BYTES_BEHIND {
+            // Another thread has done it.
+            return;
+        }
+        waiting.bytes_behind = 0;
+        let events = std::mem::take(&mut waiting.events);
+        for (event, behind) in &events {
+            tail.note_early();
+            // Encoded above, or in the default form: no code of the application's runs here.
+            if let Some(message) = event.plain(self) {
+                send(&rooms, &message, &event.to);
+            }
+            behind.iter().for_each(Behind::send);
+        }
+        store.count_sent(events.len());
+        // What may be the last handle of a socket is dropped under no lock.
+        drop((tail, rooms));
+        let (namespace, count) = (self.name(), events.len());
+        tracing::warn!(namespace, count, "events are delivered without offsets: too much waits behind them");
+        drop(events);
     }
 
     /// Whether a socket is still to hear what was emitted before this time, or an acknowledgement. (Where somebody always
     /// emits, something always waits.)
     pub(crate) fn has_waiting_for(&self, socket: &Socket, emitted_before: Instant) -> bool {
-        let Some(store) = self.shared_store() else { return false };
+        let Some(store) = self.shared_store().filter(|store| store.has_waiting()) else { return false };
         let rooms = self.rooms().read();
         let mut tail = store.lock();
         let is_for_it = |(event, behind): &(Arc<Emitted>, Vec<Behind>)| {
@@ -256,12 +320,16 @@ impl Namespace {
     /// Whether events wait for their places.
     #[cfg(test)]
     pub(crate) fn has_waiting_events(&self) -> bool {
-        self.shared_store().is_some_and(|store| !store.lock().waiting().events.is_empty())
+        self.shared_store().is_some_and(|store| {
+            let waits = !store.lock().waiting().events.is_empty();
+            assert_eq!(waits, store.has_waiting());
+            waits
+        })
     }
 
     /// Encodes what waits, for sockets that will leave before it is delivered. Called under no lock.
     pub(crate) fn prepare_farewells(&self) {
-        let Some(store) = self.shared_store() else { return };
+        let Some(store) = self.shared_store().filter(|store| store.has_waiting()) else { return };
         let waiting: Vec<_> =
             store.lock().waiting().events.iter().map(|(event, _)| Arc::clone(event)).collect();
         for event in waiting {
@@ -281,3 +349,6 @@ impl fmt::Debug for Waiting {
         f.debug_struct("Waiting").field("events", &self.events.len()).finish_non_exhaustive()
     }
 }
+
+/// What may be behind the events of a namespace: what was emitted within moments.
+const MAX_BYTES_BEHIND: usize = 64 * 1024 * 1024;

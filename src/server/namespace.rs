@@ -3,6 +3,7 @@
 use std::any::type_name;
 use std::collections::HashSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::handler::{
 };
 use super::handlers::{Handlers, append};
 use super::hub::Shared;
-use super::kept_event::KeptEvent;
+use super::kept_event::{KeptEvent, PutBehind};
 use super::lag::LagHandler;
 use super::listeners::{Incoming, listed};
 use super::local_node::LocalNode;
@@ -38,7 +39,7 @@ use super::socket::{EmitError, Socket, SocketId};
 use super::socket_error::ErrorObserver;
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::{EncodedPacket, Packet, PacketKind, Payload};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 
 /// A namespace: clients join it by name, each with a [`Socket`]. Cheap to clone.
 ///
@@ -596,8 +597,9 @@ impl Namespace {
         let shared_store = self.shared_store().filter(|_| !to.flags.volatile && !to.flags.local);
         if let (Some(store), Some(adapter)) = (shared_store, self.adapter()) {
             let event = Payload::event(event, args)?;
+            let plain = self.encode_early(&event, to, key)?;
             self.notify_outgoing(|| event.clone(), to);
-            let kept = KeptEvent::begin(self, store.lock().waiting(), event.clone(), to, key);
+            let kept = KeptEvent::begin(self, store, event.clone(), to, key, plain);
             adapter.broadcast_kept(&event, to, kept);
             return Ok(());
         }
@@ -652,8 +654,8 @@ impl Namespace {
         position: Position,
     ) {
         let Some(store) = self.shared_store() else { return self.deliver_foreign(event, to) };
-        let Ok(event) = event.with_text_argument(offset) else { return };
         self.notify_outgoing(|| event.clone(), to);
+        let Ok(event) = event.with_text_argument(offset) else { return };
         let Some(message) = self.encode_plain(&event) else { return };
         let message = prepared(message, to);
         let mut to = to.clone();
@@ -664,16 +666,41 @@ impl Namespace {
         send(&rooms, &message, &to);
     }
 
+    /// Encodes an event that waits for its place as it is, if the parser is the application's: it may have no form for the
+    /// event, and whoever emits is told. The default form is certain, and seldom needed without an offset.
+    fn encode_early(
+        &self,
+        event: &Payload,
+        to: &BroadcastOptions,
+        key: Option<&Arc<str>>,
+    ) -> Result<Option<Arc<EncodedMessage>>, EmitError> {
+        if self.shared().config.codec.is_default() {
+            return Ok(None);
+        }
+        let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
+        let message = self.shared().config.codec.packet(&packet)?.with_droppable();
+        Ok(Some(prepared(keyed(message, key), to)))
+    }
+
     /// Encodes an event as it is.
     pub(crate) fn encode_plain(&self, event: &Payload) -> Option<EncodedMessage> {
         let packet = Packet::new(PacketKind::Event, self.inner.name.clone()).with_data(event.clone());
         Some(self.shared().encode_message(&packet)?.with_droppable())
     }
 
+    /// The same, for an event that others wait for: if the parser, which may be the application's, panics, the event reaches
+    /// nobody, and the others go on. Called under no lock.
+    pub(crate) fn encode_or_log(&self, event: &Payload) -> Option<EncodedMessage> {
+        catch_unwind(AssertUnwindSafe(|| self.encode_plain(event))).unwrap_or_else(|_| {
+            tracing::error!("an event is not delivered: the parser panicked");
+            None
+        })
+    }
+
     /// Gives a message to the sockets of this process that are meant.
     pub(crate) fn deliver(&self, message: EncodedMessage, to: &BroadcastOptions) {
         let message = prepared(message, to);
-        self.send_behind(&self.inner.rooms.read(), &message, to);
+        self.send_behind(self.inner.rooms.read(), &message, to);
     }
 
     /// Gives the event of another server to the sockets of this one that are meant.
@@ -744,18 +771,25 @@ impl Namespace {
         let count = meant.len();
         // Before the first can answer.
         let answers = self.inner.pending_broadcasts.expect(id, meant);
-        self.send_behind(&rooms, &message, to);
+        self.send_behind(rooms, &message, to);
         (count, answers)
     }
 
     /// Sends what no adapter keeps, after what it keeps and has not given back yet.
-    fn send_behind(&self, rooms: &Rooms<Socket>, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
-        let waits = !to.flags.volatile
-            && self
-                .shared_store()
-                .is_some_and(|store| store.lock().waiting().put_behind_all(rooms, message, to));
-        if !waits {
-            send(rooms, message, to);
+    fn send_behind(
+        &self,
+        rooms: RwLockReadGuard<'_, Rooms<Socket>>,
+        message: &Arc<EncodedMessage>,
+        to: &BroadcastOptions,
+    ) {
+        let store = self.shared_store().filter(|store| !to.flags.volatile && store.has_waiting());
+        match store.and_then(|store| store.lock().waiting().put_behind_all(&rooms, message, to)) {
+            None => send(&rooms, message, to),
+            Some(PutBehind::Fits) => {}
+            Some(PutBehind::IsTooMuch) => {
+                drop(rooms);
+                self.deliver_early();
+            }
         }
     }
 

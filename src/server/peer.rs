@@ -167,7 +167,7 @@ impl Peer {
         if self.shared.is_closing() || socket.home().is_closed() {
             return false;
         }
-        let missed = match &*returning {
+        let missed = match returning {
             Some(returning) => match returning.missed(socket.home()) {
                 Some(missed) => missed,
                 None => {

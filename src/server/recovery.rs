@@ -87,7 +87,9 @@ pub enum RecoveryError {
     /// Too much was sent since: what it missed had to make room, or is more than
     /// [`ServerBuilder::max_send_queue`](super::ServerBuilder::max_send_queue).
     Trimmed,
-    /// The session, or the event it got last, is not of this process, or it left in a way that ends a session.
+    /// The session, or the event it got last, is not of this process, or it left in a way that ends a session. Also where
+    /// an adapter keeps sessions, and an event was delivered without its place while the client came back: it may have
+    /// missed that one, or not.
     Unknown,
 }
 
@@ -415,11 +417,13 @@ impl Returning {
         }
     }
 
-    /// What it missed; `None` if that became too much while it was on its way. Called under the lock of the rooms.
-    pub(crate) fn missed(&self, namespace: &Namespace) -> Option<Vec<Arc<EncodedMessage>>> {
+    /// What it missed; `None` if that became too much, or unknown, while it was on its way. It is kept again then only if
+    /// the next attempt is certain to see that, too. Called under the lock of the rooms.
+    pub(crate) fn missed(&mut self, namespace: &Namespace) -> Option<Vec<Arc<EncodedMessage>>> {
         match (self, namespace.recovery_store(), namespace.shared_store()) {
             (Returning::Here(returning), Some(store), _) => {
-                store.missed(&store.lock(), returning.place, self.session().rooms)
+                let session = returning.session.as_ref()?;
+                store.missed(&store.lock(), returning.place, &session.rooms)
             }
             (Returning::Shared(returning), _, Some(store)) => returning.missed(store, &mut store.lock()),
             _ => None,
@@ -477,14 +481,14 @@ pub(crate) fn take_session(
     // A task of its own: the adapter has given the session away, and if the client goes meanwhile, it is kept again.
     let restoring = tokio::spawn(async move {
         let mut returning = SharedReturning::new(&namespace, restoring.await?, unknown);
-        // Otherwise it would come back for ever, and never get it all.
-        if namespace.shared_store().is_some_and(|store| !returning.fits(store)) {
+        if let Some(error) = namespace.shared_store().and_then(|store| returning.failure(store)) {
+            // Otherwise it would come back for ever, and never get it all.
             returning.arrive();
-            return Err(RecoveryError::Trimmed);
+            return Err(error);
         }
         Ok(Some(Returning::Shared(returning)))
     });
-    // It fails if the parser panics, or the runtime ends.
+    // It fails if the adapter panics, or the runtime ends.
     Err(Box::pin(async move { restoring.await.unwrap_or(Err(RecoveryError::Unknown)) }))
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use super::adapter::{BroadcastOptions, KeptSession, Position, RestoredSession};
 use super::kept_event::Waiting;
 use super::namespace::Namespace;
-use super::recovery::{ConnectionStateRecovery, WELCOME};
+use super::recovery::{ConnectionStateRecovery, RecoveryError, WELCOME};
 use super::rooms::Room;
 use super::socket::SocketId;
 use crate::proto::EncodedMessage;
@@ -25,6 +26,8 @@ pub(crate) struct SharedStore {
     options: ConnectionStateRecovery,
     /// So much can be sent to a client at once.
     max_send_queue: usize,
+    /// How many events wait for their places, or are just being sent.
+    waiting: AtomicUsize,
     tail: Mutex<Tail>,
 }
 
@@ -39,6 +42,8 @@ pub(crate) struct Tail {
     ahead: HashMap<SocketId, Position>,
     /// How many events were delivered without one knowing their position.
     unknown: u64,
+    /// How many of these may still get their positions.
+    early: usize,
     /// What is to be delivered.
     waiting: Waiting,
 }
@@ -54,7 +59,7 @@ struct Event {
 
 impl SharedStore {
     pub(crate) fn new(options: ConnectionStateRecovery, max_send_queue: usize) -> SharedStore {
-        SharedStore { options, max_send_queue, tail: Mutex::default() }
+        SharedStore { options, max_send_queue, waiting: AtomicUsize::new(0), tail: Mutex::default() }
     }
 
     pub(crate) fn options(&self) -> &ConnectionStateRecovery {
@@ -70,6 +75,21 @@ impl SharedStore {
     fn holds(&self, missed: &[Arc<EncodedMessage>]) -> bool {
         let bytes: usize = missed.iter().map(|message| message.weight()).sum();
         missed.is_empty() || bytes + WELCOME <= self.max_send_queue
+    }
+
+    /// Another event waits; called before whoever emits it goes on.
+    pub(crate) fn count_waiting(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// So many wait no longer; called after they have been sent.
+    pub(crate) fn count_sent(&self, events: usize) {
+        self.waiting.fetch_sub(events, Ordering::SeqCst);
+    }
+
+    /// Whether something waits. If not, whatever the caller has emitted before has been sent: spares the locks.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Takes the lock of the tail: under that of the rooms, and over that of connections.
@@ -113,6 +133,18 @@ impl Tail {
     /// The same for one whose position is not known: who is on the way back may have it, or not.
     pub(crate) fn note_unknown(&mut self) {
         self.unknown += 1;
+    }
+
+    /// The same for one whose position will be known: until then it may be among what the adapter gives, or not.
+    pub(crate) fn note_early(&mut self) {
+        self.unknown += 1;
+        self.early += 1;
+    }
+
+    /// One of those has its position, or gets none.
+    pub(crate) fn settle_early(&mut self) {
+        self.unknown += 1;
+        self.early = self.early.saturating_sub(1);
     }
 
     fn push(&mut self, position: Position, message: &Arc<EncodedMessage>, to: &BroadcastOptions) {
@@ -164,26 +196,49 @@ pub(crate) struct SharedReturning {
 }
 
 impl SharedReturning {
-    /// Encodes what was missed.
+    /// Encodes what was missed. What makes the parser panic is left out, as when it was delivered to the others: the
+    /// adapter has given the session away.
     pub(crate) fn new(namespace: &Namespace, restored: RestoredSession, unknown: u64) -> SharedReturning {
         let RestoredSession { session, missed, last } = restored;
-        let missed = missed.iter().filter_map(|event| namespace.encode_plain(event)).map(Arc::new).collect();
+        let missed = missed.iter().filter_map(|event| namespace.encode_or_log(event)).map(Arc::new).collect();
         SharedReturning { namespace: namespace.clone(), session: Some(session), missed, last, unknown }
     }
 
-    /// Whether what it missed is no more than a send queue holds.
-    pub(crate) fn fits(&self, store: &SharedStore) -> bool {
-        store.holds(&self.missed)
+    /// Why it cannot get what it missed, if it is known already.
+    pub(crate) fn failure(&self, store: &SharedStore) -> Option<RecoveryError> {
+        if !store.holds(&self.missed) {
+            return Some(RecoveryError::Trimmed);
+        }
+        (!self.knows_all(&store.lock())).then_some(RecoveryError::Unknown)
+    }
+
+    /// Whether it is known what was delivered since.
+    fn knows_all(&self, tail: &Tail) -> bool {
+        tail.dropped <= self.last && tail.unknown == self.unknown && tail.early == 0
     }
 
     pub(crate) fn session(&self) -> &KeptSession {
         self.session.as_ref().expect("it is taken once, at the end")
     }
 
-    /// All that it missed; `None` if a part is not known any more, or if it is more than a send queue holds. From now on it
-    /// hears what follows. Called under the locks of the rooms and of the tail.
-    pub(crate) fn missed(&self, store: &SharedStore, tail: &mut Tail) -> Option<Vec<Arc<EncodedMessage>>> {
-        if tail.dropped > self.last || tail.unknown != self.unknown {
+    /// All that it missed; `None` if a part is not known any more, or if it is more than a send queue holds: then the
+    /// session ends, so that whoever comes back once more is new. (Kept again, it might come and fail for ever: as long as
+    /// Redis is busy, every moment something is delivered without its place.) Otherwise it hears from now on what follows.
+    /// Called under the locks of the rooms and of the tail.
+    pub(crate) fn missed(
+        &mut self,
+        store: &SharedStore,
+        tail: &mut Tail,
+    ) -> Option<Vec<Arc<EncodedMessage>>> {
+        let missed = self.find_missed(store, tail);
+        if missed.is_none() {
+            self.arrive();
+        }
+        missed
+    }
+
+    fn find_missed(&self, store: &SharedStore, tail: &mut Tail) -> Option<Vec<Arc<EncodedMessage>>> {
+        if !self.knows_all(tail) {
             return None;
         }
         let session = self.session();
@@ -203,7 +258,7 @@ impl SharedReturning {
         Some(missed)
     }
 
-    /// It is there.
+    /// It is there, or not to come.
     pub(crate) fn arrive(&mut self) {
         self.session = None;
     }

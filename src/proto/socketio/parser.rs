@@ -82,7 +82,8 @@ use crate::proto::engineio::Message;
 /// ```
 pub trait Parser: fmt::Debug + Send + Sync + 'static {
     /// Writes a packet as Engine.IO messages, at least one, in their order. A broadcast is written once for all its
-    /// recipients, and what two packets become is never mixed. It must not block.
+    /// recipients, and what two packets become is never mixed. (Where
+    /// `RedisStreamsAdapter` keeps events, each is written twice, with its offset and without.) It must not block.
     ///
     /// # Errors
     /// If the packet has no such form. Of an event or an acknowledgement the caller of `emit` or `ack` is told; a
@@ -142,6 +143,11 @@ pub(crate) struct Codec(Option<Arc<dyn Parser>>);
 impl Codec {
     pub(crate) fn new(parser: impl Parser) -> Codec {
         Codec(Some(Arc::new(parser)))
+    }
+
+    /// Whether it is the default form, which every packet has.
+    pub(crate) fn is_default(&self) -> bool {
+        self.0.is_none()
     }
 
     /// An event; `args` as in [`Payload::event`].
