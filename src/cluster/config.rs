@@ -13,6 +13,18 @@ use super::connect;
 
 /// Where Redis is, and how the connections to it behave.
 ///
+/// # Rights
+/// A user of an access control list needs `+@connection +@pubsub` and these channels, keys and commands (with the default
+/// names; the ping channel is the watchdog's):
+///
+/// | adapter | |
+/// |---|---|
+/// | sharded | `&socket.io#*`, `&socket.io-ferrio-ping#*` |
+/// | classic | the same, `&socket.io-request#*`, `&socket.io-response#*`, and for each namespace its pattern as it is, because Redis compares patterns literally: `&socket.io#/#*`, `&socket.io#/chat#*` |
+/// | streams | as sharded, and `~socket.io*`, `~sio:session:*`, `+xadd +xread +xrange +xrevrange +set +get +del +multi +exec` |
+///
+/// On a Redis Cluster also `+cluster|slots +asking`.
+///
 /// # Example: a password, another database, a larger queue
 /// ```
 /// # fn run() -> Result<(), ferrio::RedisConfigError> {

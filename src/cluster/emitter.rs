@@ -24,7 +24,7 @@ use crate::server::{BroadcastOptions, EmitError, Emitter, IntoRooms, Room, Seale
 /// | the servers' adapter | here | on Node |
 /// |---|---|---|
 /// | [`RedisAdapter`](crate::RedisAdapter), `@socket.io/redis-adapter` | [`RedisEmitter::new`] | `@socket.io/redis-emitter` |
-/// | `@socket.io/redis-streams-adapter` | [`RedisEmitter::over_streams`] | `@socket.io/redis-streams-emitter` |
+/// | `@socket.io/redis-streams-adapter` | [`RedisEmitter::over_streams`] | `@socket.io/redis-streams-emitter` (built from its repository) |
 ///
 /// (The sharded adapter has no emitter: its servers hear only each other.)
 ///

@@ -99,11 +99,12 @@ impl ConnectionState {
     }
 }
 
-/// What the connections to Redis have done since they were opened.
+/// What the connections to Redis have done since they were opened: counters, but for the two `queued` ones, which are
+/// gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkStats {
-    /// Messages that Redis has taken.
+    /// Messages that Redis has taken; whether anybody was subscribed is not known.
     pub published: u64,
     /// Messages and questions refused because too much waited, or because the link was closed; and those that waited when
     /// it was closed.

@@ -40,6 +40,10 @@ use crate::sync::Mutex;
 /// half a second, or it does not come back within two, without an offset. Acknowledgements wait behind the events that were
 /// emitted to the same socket before them, and a socket that is disconnected hears first what waits for it.
 ///
+/// It must not share a Redis with classic adapters (Node's or [`RedisAdapter`](crate::RedisAdapter)) under the same name: a
+/// question of the one makes Node's servers of the other end or go deaf. Where it does,
+/// [`RedisStreamsAdapterBuilder::channel_prefix`] tells them apart.
+///
 /// # Example
 /// ```no_run
 /// use ferrio::{RedisConfig, RedisStreamsAdapter, Server};
@@ -148,7 +152,8 @@ impl RedisStreamsAdapterBuilder {
         self
     }
 
-    /// Sets the beginning of the channels on which servers ask and answer. Default: `socket.io`.
+    /// Sets the beginning of the channels on which servers ask and answer. Default: `socket.io`. Another one where classic
+    /// adapters use the same Redis. It has to be the same on all servers.
     pub fn channel_prefix(mut self, prefix: impl Into<String>) -> RedisStreamsAdapterBuilder {
         self.options.channel_prefix = prefix.into();
         self

@@ -403,6 +403,9 @@ impl Server {
     /// Disconnects all sockets (`server shutting down`), closes all connections, and waits until their tasks have ended,
     /// for five seconds at the most. The server cannot be used any more: whoever connects is answered 503.
     ///
+    /// An adapter then leaves the cluster: what was emitted before is still published, for which Redis has two seconds. A
+    /// program that ends without this loses what waits.
+    ///
     /// A host of its own (axum, hyper) does not know of this: it stops when it is told to, and then waits for polls and
     /// leaves WebSockets as they are. Close the server as a part of its signal to stop.
     /// [`Listening`](crate::Listening) does both.
