@@ -239,16 +239,30 @@ impl<W: Wire> Node<W> {
     /// This one is taken off only if it is certainly counted: if Redis has had one and the same subscription of it from
     /// before it was asked until it has answered. If that is not known, one server too many is expected, and the end says
     /// that an answer is missing; with one too few, an answer would be missing and nobody would know.
-    async fn others(&self) -> Result<usize, LinkError> {
+    ///
+    /// Redis is asked when this is called, if that is possible: before what the caller publishes next.
+    fn others(self: &Arc<Self>) -> impl Future<Output = Result<usize, LinkError>> + Send + use<W> {
         let (link, channel) = self.wire.counted();
-        link.check_away().inspect_err(|error| tracing::debug!(%error, "the other servers are not asked"))?;
-        // Who is not subscribed hears no answers either: a moment is given for it.
-        let before = link.confirmed(&channel, SUBSCRIPTION_PATIENCE).await;
-        let counted = self.wire.server_count().await;
-        let count =
-            counted.inspect_err(|error| tracing::debug!(%error, "the other servers cannot be counted"))?;
-        let is_counted = before.is_some() && before == link.confirmation(&channel);
-        Ok(count.saturating_sub(usize::from(is_counted)))
+        let away = link.check_away();
+        let before = link.confirmation(&channel);
+        let asked = before.filter(|_| away.is_ok()).map(|_| self.wire.server_count());
+        let node = Arc::clone(self);
+        async move {
+            away.inspect_err(|error| tracing::debug!(%error, "the other servers are not asked"))?;
+            let (link, channel) = node.wire.counted();
+            let (before, counted) = match asked {
+                Some(asked) => (before, asked.await),
+                None => {
+                    // Who is not subscribed hears no answers either: a moment is given for it.
+                    let before = link.confirmed(&channel, SUBSCRIPTION_PATIENCE).await;
+                    (before, node.wire.server_count().await)
+                }
+            };
+            let count = counted
+                .inspect_err(|error| tracing::debug!(%error, "the other servers cannot be counted"))?;
+            let is_counted = before.is_some() && before == link.confirmation(&channel);
+            Ok(count.saturating_sub(usize::from(is_counted)))
+        }
     }
 
     /// Asks all other servers, and waits for their answers. An error: it is not known how many there are.
@@ -375,11 +389,13 @@ impl<W: Wire> Adapter for NodeAdapter<W> {
         let id = self.0.wire.request_id();
         let within = to.flags.timeout.unwrap_or(DEFAULT_ACK_TIMEOUT);
         self.0.begin(&id, Asked::Broadcast, within, Waiter::Clients(answers));
+        // Before the event: who has it has been counted, also if it is gone a moment later.
+        let others = self.0.others();
         let packet = EventPacket::new(None, event.clone());
         self.0.publish(Body::Broadcast { packet, request_id: Some(id.clone()), opts: opts(to) });
         let node = Arc::clone(&self.0);
         self.0.runtime.spawn(async move {
-            if let Ok(servers) = node.others().await {
+            if let Ok(servers) = others.await {
                 let progress = node.pending.lock().server_count(&id, servers);
                 finish(progress);
             }

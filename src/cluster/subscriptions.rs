@@ -18,8 +18,6 @@ use super::topology::{Topology, slot};
 #[derive(Default)]
 pub(super) struct Subscriptions {
     wanted: HashMap<Channel, Wanted>,
-    /// Those that Redis had, or has put off: whoever looks after them looks at them at each turn.
-    unsettled: HashSet<Channel>,
     listeners: HashMap<Key, Listener>,
     /// Of a cluster; empty otherwise, and as long as it is unknown.
     topology: Topology,
@@ -90,7 +88,6 @@ impl Subscriptions {
             return None;
         }
         let removed = self.wanted.remove(channel);
-        self.unsettled.remove(channel);
         if let Some(listener) = self.key(shared, channel).and_then(|key| self.listeners.get_mut(&key)) {
             listener.dirty.insert(channel.clone());
             listener.wake.notify_one();
@@ -159,7 +156,7 @@ impl Subscriptions {
         let candidates: HashSet<Channel> = if std::mem::take(&mut listener.all) {
             self.wanted.keys().chain(have).cloned().collect()
         } else {
-            dirty.into_iter().chain(self.unsettled.iter().cloned()).collect()
+            dirty
         };
         for channel in candidates {
             let wants =
@@ -184,7 +181,6 @@ impl Subscriptions {
     pub(super) fn confirm(&mut self, channel: &Channel) {
         if let Some(wanted) = self.wanted.get_mut(channel) {
             wanted.refused = None;
-            self.unsettled.remove(channel);
             wanted.confirmed.get_or_insert_with(|| {
                 self.confirmations += 1;
                 self.confirmations
@@ -193,14 +189,13 @@ impl Subscriptions {
     }
 
     pub(super) fn unconfirm(&mut self, channel: &Channel, refused: Option<Arc<str>>) {
-        if let Some(wanted) = self.wanted.get_mut(channel) {
-            if refused.is_none() {
-                self.unsettled.insert(channel.clone());
-            } else {
-                // It is asked for again after its time, and not at each turn.
-                self.unsettled.remove(channel);
-            }
-            (wanted.confirmed, wanted.refused) = (None, refused);
+        let Some(wanted) = self.wanted.get_mut(channel) else { return };
+        let was_confirmed = wanted.confirmed.take().is_some();
+        wanted.refused = refused;
+        // Whoever loses it need not be who has it now: that one looks at its next turn, and finds that it has it. What was
+        // refused or put off is asked for again after its time, and not at each turn.
+        if was_confirmed && let Some(listener) = self.owner(channel) {
+            listener.dirty.insert(channel.clone());
         }
     }
 
@@ -215,6 +210,19 @@ impl Subscriptions {
         refused.map(|(channel, _)| channel.to_string()).take(MAX_REFUSED).collect()
     }
 
+    /// The connection of a channel, if it is there. (Only in a cluster a slot has an owner; as long as that is unknown,
+    /// there is none.)
+    fn owner(&mut self, channel: &Channel) -> Option<&mut Listener> {
+        let key = match channel {
+            Channel::Sharded(name) => match self.topology.owner(slot(name)) {
+                Some(node) => Key::Sharded(Target::Node(node.clone())),
+                None => Key::Sharded(Target::Configured),
+            },
+            _ => Key::Plain,
+        };
+        self.listeners.get_mut(&key)
+    }
+
     pub(super) fn set_state(&mut self, key: &Key, state: ConnectionState) {
         if let Some(listener) = self.listeners.get_mut(key) {
             listener.state = state;
@@ -227,7 +235,7 @@ impl Subscriptions {
         for (other, listener) in &mut self.listeners {
             if other == key {
                 listener.all = true;
-            } else if !self.unsettled.is_empty() {
+            } else if !listener.dirty.is_empty() {
                 listener.wake.notify_one();
             }
         }
@@ -292,7 +300,6 @@ impl Subscriptions {
             listener.all = true;
             listener.wake.notify_one();
         }
-        self.unsettled.clear();
         self.wanted.drain().map(|(_, wanted)| wanted.handler).collect()
     }
 
