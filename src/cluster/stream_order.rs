@@ -221,3 +221,124 @@ fn deliver_foreign(node: &Arc<Node<Streams>>, id: Offset, text: &str, message: M
 
 /// How long what this server emits waits to be read back.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::server::Server;
+    use crate::server::tests::Client;
+    use crate::server::tests::kept_events::{Keeper, keeping};
+
+    struct Emits {
+        io: Server,
+        keeper: Keeper,
+        client: Client,
+        own: OwnEvents,
+    }
+
+    impl Emits {
+        async fn new() -> Emits {
+            let (keeper, io) = keeping(|builder| builder);
+            let (client, _) = Client::connected(&io).await;
+            Emits { io, keeper, client, own: OwnEvents::default() }
+        }
+
+        /// Emits `n`, to which Redis answers so; `None`: it is not in the stream.
+        fn emit(&mut self, number: u32, answer: Option<&str>) {
+            let answer = answer.map(ToOwned::to_owned).ok_or(LinkError::TimedOut);
+            self.emit_waiting(number, std::future::ready(answer).boxed());
+        }
+
+        fn emit_waiting(&mut self, number: u32, answer: BoxFuture<'static, Result<String, LinkError>>) {
+            self.io.emit("n", &number).unwrap();
+            let kept = self.keeper.take_event();
+            self.own.events.push_back(Emitted { kept, due: Instant::now(), added: Added::Waits(answer) });
+        }
+
+        async fn settle(&mut self) {
+            while self.own.settle_next().await {}
+        }
+
+        async fn read(&mut self, id: &str) {
+            self.own.deliver(Offset::parse(id).unwrap(), id).await;
+        }
+
+        /// What the client has heard since: numbers and offsets.
+        async fn heard(&self) -> Vec<String> {
+            let heard = self.client.poll().await.replace(r#"42["n","#, "").replace([']', '"'], "");
+            heard.split('|').map(ToOwned::to_owned).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_slot_moves_each_is_delivered_in_its_place_though_ids_do_not_rise() {
+        let mut emits = Emits::new().await;
+        for (number, id) in [(1, "5-0"), (2, "3-0"), (3, "4-0"), (4, "6-0")] {
+            emits.emit(number, Some(id));
+        }
+        emits.read("3-0").await;
+        assert_eq!(emits.own.settled, 1);
+        emits.read("4-0").await;
+        emits.read("5-0").await;
+        assert_eq!(emits.own.settled, 0);
+        emits.read("6-0").await;
+        assert_eq!(emits.heard().await, ["2,3-0", "3,4-0", "1,5-0", "4,6-0"]);
+        assert!(emits.own.events.is_empty() && emits.own.settled == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lost_comes_at_its_turn_without_an_offset() {
+        let mut emits = Emits::new().await;
+        emits.emit(1, None);
+        emits.emit(2, Some("2-0"));
+        emits.emit(3, None);
+        emits.emit(4, None);
+        emits.emit(5, Some("5-0"));
+        emits.settle().await;
+        emits.own.deliver_lost();
+        assert_eq!(emits.heard().await, ["1"]);
+        emits.read("2-0").await;
+        assert_eq!(emits.heard().await, ["2,2-0", "3", "4"]);
+        assert_eq!(emits.own.settled, 1);
+
+        // The entry of this one is never read: that of a later one is.
+        emits.emit(6, Some("6-0"));
+        emits.read("6-0").await;
+        assert_eq!(emits.heard().await, ["5", "6,6-0"]);
+        assert!(emits.own.events.is_empty() && emits.own.settled == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_is_delivered_without_an_offset_and_its_entry_is_for_nobody() {
+        let mut emits = Emits::new().await;
+        emits.emit(1, Some("1-0"));
+        emits.settle().await;
+        // Redis has not answered yet.
+        emits.emit_waiting(2, std::future::pending().boxed());
+        emits.emit(3, Some("3-0"));
+        emits.own.deliver_first_late();
+        emits.own.deliver_first_late();
+        assert_eq!(emits.own.settled, 0);
+        emits.read("1-0").await;
+        emits.read("2-0").await;
+        emits.read("3-0").await;
+        assert_eq!(emits.heard().await, ["1", "2", "3,3-0"]);
+        assert!(emits.own.events.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_before_its_answer_waits_for_it() {
+        let mut emits = Emits::new().await;
+        let (answer, answered) = oneshot::channel();
+        emits.emit(1, Some("1-0"));
+        emits.emit_waiting(2, answered.map(|id| Ok(id.unwrap())).boxed());
+        emits.read("1-0").await;
+        // In this order: first it is read.
+        tokio::join!(emits.read("2-0"), async { answer.send("2-0".to_owned()).unwrap() });
+        assert_eq!(emits.heard().await, ["1,1-0", "2,2-0"]);
+        assert!(emits.own.events.is_empty() && emits.own.settled == 0);
+    }
+}

@@ -37,7 +37,8 @@ use crate::sync::Mutex;
 /// ([`ServerBuilder::connection_state_recovery`](crate::ServerBuilder::connection_state_recovery)) sessions are kept in
 /// Redis, and a client may come back to any server, Node's among them. What is emitted then reaches this server's own
 /// clients when it has come back from the stream, so that all servers deliver in one order; if Redis does not take it within
-/// half a second, or it does not come back within two, without an offset. Acknowledgements wait behind the events that were
+/// half a second, or it does not come back within two, without an offset. (A client that got one without, and is lost before
+/// it got a later one with, may get it again when it comes back.) Acknowledgements wait behind the events that were
 /// emitted to the same socket before them, and a socket that is disconnected hears first what waits for it.
 ///
 /// It must not share a Redis with classic adapters (Node's or [`RedisAdapter`](crate::RedisAdapter)) under the same name: a

@@ -335,3 +335,64 @@ impl Changes {
 const MAX_REFUSED: usize = 10;
 /// Channels subscribed between two looks at what else has happened.
 const PORTION: usize = 2000;
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::super::link::{Hear, Incoming};
+    use super::*;
+
+    struct Ear;
+
+    impl Hear for Ear {
+        fn wants(&self, _: &[u8]) -> bool {
+            true
+        }
+
+        fn hear(&self, _: Incoming) {}
+    }
+
+    #[tokio::test]
+    async fn who_owns_a_channel_looks_at_it_once_when_another_connection_has_lost_it() {
+        let from = Endpoint::Tcp { host: "here".to_owned(), port: 9 };
+        let half = |first, last, port| {
+            let node = Value::Array(vec![Value::BulkString(b"here".to_vec()), Value::Int(port)]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), node])
+        };
+        let topology = Value::Array(vec![half(0, 8191, 1), half(8192, 16383, 2)]);
+        let mut subscriptions =
+            Subscriptions { topology: Topology::read(&topology, &from).unwrap(), ..Subscriptions::default() };
+        let keys =
+            [1, 2].map(|port| Key::Sharded(Target::Node(Endpoint::Tcp { host: "here".to_owned(), port })));
+        for key in &keys {
+            let state = ConnectionState::Connected;
+            let (wake, _task) = (Arc::new(Notify::new()), Task::spawn(async {}));
+            let listener = Listener { dirty: HashSet::new(), all: false, state, wake, _task };
+            subscriptions.listeners.insert(key.clone(), listener);
+        }
+        let channel = Channel::Sharded("foo".into());
+        assert!(slot(b"foo") > 8191);
+        let wanted = Wanted { id: 1, handler: Arc::new(Ear), confirmed: None, refused: None };
+        subscriptions.wanted.insert(channel.clone(), wanted);
+        let looks_at = |subscriptions: &mut Subscriptions| {
+            keys.each_ref().map(|key| {
+                let listener = subscriptions.listeners.get_mut(key).unwrap();
+                std::mem::take(&mut listener.dirty).len()
+            })
+        };
+
+        subscriptions.confirm(&channel);
+        subscriptions.unconfirm(&channel, None);
+        subscriptions.compare_all(&keys[0]);
+        subscriptions.listeners[&keys[1]].wake.notified().await;
+        assert_eq!(looks_at(&mut subscriptions), [0, 1]);
+        // Put off: it is asked for again when everything is compared.
+        subscriptions.unconfirm(&channel, None);
+        assert_eq!(looks_at(&mut subscriptions), [0, 0]);
+        assert!(subscriptions.is_awaited(&channel));
+        subscriptions.unconfirm(&channel, Some("refused".into()));
+        assert_eq!(looks_at(&mut subscriptions), [0, 0]);
+        assert!(subscriptions.ready().is_err());
+    }
+}

@@ -29,7 +29,8 @@ use crate::proto::socketio::{Map, Payload};
 /// [`ServerBuilder::adapter`](super::ServerBuilder::adapter).
 pub trait AdapterFactory: fmt::Debug + Send + Sync + 'static {
     /// Makes the adapter of a namespace that is new on this server. It must not block: what has to be waited for
-    /// (subscriptions) happens afterwards.
+    /// (subscriptions) happens afterwards. It is called under a lock of the namespace, so it must not emit there, nor do
+    /// anything else that asks for the namespace's adapter: that would wait for itself.
     fn create(&self, node: LocalNode) -> Arc<dyn Adapter>;
 
     /// Whether the adapters keep the sessions of clients that may come back, and what they miss, for all servers.

@@ -24,9 +24,12 @@ use super::socket::Socket;
 use crate::proto::EncodedMessage;
 use crate::proto::socketio::Payload;
 
-/// An event of this server that its [`Adapter`](super::Adapter) keeps, on its way to this server's own sockets. They hear
-/// it exactly once: when [`KeptEvent::deliver`] says its place, or, without an offset, when it has waited for too long
-/// ([`KeptEvent::deliver_late`]) or is dropped.
+/// An event of this server that its [`Adapter`](super::Adapter) keeps, on its way to this server's own sockets. They are
+/// sent it once: when [`KeptEvent::deliver`] says its place, or, without an offset, when it has waited for too long
+/// ([`KeptEvent::deliver_late`]), is dropped, or holds up more than 64 MiB of what is to follow it.
+///
+/// A client that got it without an offset cannot say so: if it is lost and comes back before it got a later event with one,
+/// what it missed begins with the last offset that it has, and the event may come again.
 #[must_use = "dropped, it is delivered without an offset"]
 pub struct KeptEvent {
     /// Until it is delivered.

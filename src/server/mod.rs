@@ -55,7 +55,7 @@ mod socket_error;
 mod socket_operator;
 mod stats;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod typed_event;
 
 use std::fmt;

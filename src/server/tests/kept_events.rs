@@ -12,7 +12,7 @@ use crate::proto::socketio::{DecoderLimits, Packet, PacketKind, Payload};
 
 /// Keeps what a test lets it keep: events until they are given a place, sessions until they are asked for.
 #[derive(Clone, Debug, Default)]
-struct Keeper(Arc<Mutex<Kept>>);
+pub(crate) struct Keeper(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -36,6 +36,11 @@ impl Keeper {
             };
             event.deliver(&format!("at-{place}"), (place, 0));
         }
+    }
+
+    /// Gives the first one away.
+    pub(crate) fn take_event(&self) -> KeptEvent {
+        self.0.lock().events.pop_front().unwrap()
     }
 
     /// They get none.
@@ -117,7 +122,7 @@ impl Adapter for Keeper {
     fn close(&self) {}
 }
 
-fn keeping(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Keeper, Server) {
+pub(crate) fn keeping(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Keeper, Server) {
     let keeper = Keeper::default();
     let recovery = ConnectionStateRecovery::default();
     let adapter = keeper.clone();

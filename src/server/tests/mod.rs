@@ -8,7 +8,7 @@ mod connecting;
 mod disconnecting;
 mod drain;
 mod events;
-mod kept_events;
+pub(crate) mod kept_events;
 mod messaging;
 mod namespaces;
 mod outgoing;
@@ -61,7 +61,7 @@ fn server_with(configure: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Serve
 }
 
 /// A client over long-polling.
-struct Client {
+pub(crate) struct Client {
     io: Server,
     session: String,
 }
@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// Opens a connection that has joined the main namespace; gives its socket, too.
-    async fn connected(io: &Server) -> (Client, Socket) {
+    pub(crate) async fn connected(io: &Server) -> (Client, Socket) {
         let before = io.of("/").sockets();
         let client = Client::open(io).await;
         client.post("40").await;
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Waits for packets, separated by `|`.
-    async fn poll(&self) -> String {
+    pub(crate) async fn poll(&self) -> String {
         let (status, body) = self.request("GET", String::new()).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         body.replace('\x1e', "|")
