@@ -33,6 +33,18 @@ JSON_KINDS = [
 cell = json.loads(sys.argv[1])
 OLD = cell["generation"] < 5
 
+if OLD:
+    # These clients hand each message to a thread of its own: an attachment may be looked at before its event is, and is no
+    # packet then. In the thread that reads, they come in their order.
+    start_background_task = engineio.Client.start_background_task
+
+    def in_order(self, target, *args, **kwargs):
+        if getattr(target, "__name__", "") == "_handle_eio_message":
+            return target(*args, **kwargs)
+        return start_background_task(self, target, *args, **kwargs)
+
+    engineio.Client.start_background_task = in_order
+
 
 class Client:
     """A client with what it hears in queues, one for each event and namespace."""
